@@ -1,0 +1,34 @@
+# Two commands do everything on a fresh Linux machine with Python 3.11 to 3.13:
+#   make artifact   sets up .venv from requirements.lock, runs the digits profile anew, draws its figures
+#   make test       sets up .venv if needed, runs every chapter and every test
+PYTHON ?= python3
+PROFILE ?= digits
+BIN := .venv/bin
+
+.PHONY: artifact test export lock readme
+artifact: .venv/ready
+	$(BIN)/dd_lnl reproduce --profile $(PROFILE) --fresh
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+# From the notebooks to everything that is made of them: package, clean notebooks, README.
+export: .venv/ready readme
+	$(BIN)/nbdev_export
+	$(BIN)/nbdev_clean
+
+readme: .venv/ready
+	$(BIN)/python -m nbconvert --to markdown --stdout --log-level WARN nbs/index.ipynb | sed 's#](\.\./#](#g' > README.md
+
+lock: .venv/ready
+	$(BIN)/python -c "import configparser as c; s = c.ConfigParser(delimiters=['=']); s.read('settings.ini'); d = s['DEFAULT']; print(*d['requirements'].split(), *d['dev_requirements'].split(), sep='\n')" \
+	| $(BIN)/uv pip compile - --universal --generate-hashes --no-header --no-annotate --python-version 3.11 -q -o requirements.lock
+
+# uv leaves installed packages alone when the lock has not changed, so this step is short after the first time.
+.venv/ready: requirements.lock settings.ini setup.py
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f'dd_lnl needs Python 3.11 to 3.13, but {sys.executable} is {v[0]}.{v[1]}: name another with make PYTHON=python3.12 ...')"
+	@$(PYTHON) -m venv .venv || { echo 'No virtual environment could be made. On Debian and Ubuntu: apt install python3-venv'; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps -e .
+	@touch $@
