@@ -1,0 +1,25 @@
+"""What these tests share: one thread, where the project lies, and a copy of its notebooks to experiment on."""
+import os
+
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1") # before anything imports torch
+
+import shutil, subprocess, sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def nbdev(command, folder):
+    "Run an nbdev command in `folder`; nbdev_export does nothing where IN_TEST is set."
+    env = {k: v for k, v in os.environ.items() if k != "IN_TEST"}
+    subprocess.run([Path(sys.executable).with_name(command)], cwd=folder, env=env, check=True)
+
+
+@pytest.fixture
+def sandbox(tmp_path):
+    "A folder with a copy of settings.ini and the notebooks, and nothing else of the project."
+    shutil.copy(ROOT/"settings.ini", tmp_path)
+    shutil.copytree(ROOT/"nbs", tmp_path/"nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    return tmp_path

@@ -1,0 +1,70 @@
+"""Every chapter runs from top to bottom, and reads like a chapter."""
+import sys
+
+import nbdev.test, nbformat, pytest, torch
+from conftest import ROOT
+from nbdev.config import get_config
+from nbformat.v4 import new_code_cell as code, new_markdown_cell as prose, new_notebook, new_output
+
+CHAPTERS = sorted((ROOT/"nbs").glob("[0-9][0-9]_*.ipynb"))
+chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+
+
+def run(path, monkeypatch):
+    "Run a notebook as nbdev_test would: did it pass, and how many cells that hold code were run?"
+    n_run = 0
+    class Counting(nbdev.test.CaptureShell):
+        def cell(self, cell, **kwargs):
+            nonlocal n_run
+            n_run += bool(cell.source.strip())
+            super().cell(cell, **kwargs)
+    monkeypatch.setattr(nbdev.test, "CaptureShell", Counting)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setenv("IN_TEST", "1") # test_nb would set it for good
+    monkeypatch.chdir(ROOT/"nbs")
+    torch.set_num_threads(1)
+    passed, _ = nbdev.test.test_nb(path, skip_flags=get_config(path=ROOT).tst_flags.split())
+    return passed, n_run
+
+
+def faults(nb):
+    "What keeps a notebook from reading like a chapter."
+    cells = [c for c in nb.cells if c.cell_type == "code"]
+    lines = [sum(bool(line.strip()) for line in c.source.splitlines()) for c in cells]
+    words = sum(len(c.source.split()) for c in nb.cells if c.cell_type == "markdown")
+    outputs = [o for c in cells for o in c.outputs]
+    return [fault for fault, holds in [
+        (f"{words} words of prose for {sum(lines)} lines of code", words < sum(lines)),
+        (f"a code cell of {max(lines)} lines", max(lines) > 50),
+        ("no stored output", not outputs),
+        ("a stored error", any(o.output_type == "error" for o in outputs)),
+    ] if holds]
+
+
+def test_there_are_chapters(): assert CHAPTERS
+
+
+@chapters
+def test_runs(path, monkeypatch):
+    passed, n_run = run(path, monkeypatch)
+    assert passed and n_run
+
+
+@pytest.mark.parametrize("source, passed, n_run", [
+    ("x = 1", True, 1), ("assert False", False, 1),
+    ("#| cuda\nassert False", True, 0), ("#| eval: false\nassert False", True, 0)])
+def test_running_can_fail(source, passed, n_run, tmp_path, monkeypatch):
+    nbformat.write(new_notebook(cells=[code(source)]), tmp_path/"sample.ipynb")
+    assert run(tmp_path/"sample.ipynb", monkeypatch) == (passed, n_run)
+
+
+@chapters
+def test_reads_like_a_chapter(path): assert faults(nbformat.read(path, 4)) == []
+
+
+def test_reading_can_fail():
+    shown = new_output("stream", text="1\n")
+    assert faults(new_notebook(cells=[prose("Two words"), code("print(1)", outputs=[shown])])) == []
+    assert faults(new_notebook(cells=[prose("One word is short"), code("x = 1\n" * 51)])) == [
+        "4 words of prose for 51 lines of code", "a code cell of 51 lines", "no stored output"]
+    assert faults(new_notebook(cells=[prose("Why"), code("1/0", outputs=[new_output("error")])])) == ["a stored error"]
