@@ -5,25 +5,25 @@
 # %% auto #0
 __all__ = ['CoresetConfig', 'preset', 'random']
 
-# %% ../nbs/10_coresets.ipynb #b8f2b406
+# %% ../nbs/10_coresets.ipynb #ca0d7a55
 from dataclasses import dataclass
 
 import torch
 
-from .core import InputError, LabelledImages, SyntheticSet, members
+from .core import InputError, LabelledImages, SyntheticSet, members, override
 from .training import as_targets
 
-# %% ../nbs/10_coresets.ipynb #4e6b7b9f
+# %% ../nbs/10_coresets.ipynb #919fb352
 @dataclass(frozen=True)
 class CoresetConfig:
     "How many real images to keep."
     ipc: int # images per class
 
 
-def preset(dataset: str, ipc: int) -> CoresetConfig:
+def preset(dataset: str, ipc: int, **changes) -> CoresetConfig:
     "The configuration, the same for every data set."
     if ipc < 1: raise InputError(f"IPC counts images per class and must be at least 1, but is {ipc}.")
-    return CoresetConfig(ipc)
+    return override(CoresetConfig(ipc), **changes)
 
 
 def random(train: LabelledImages, # images and *observed* labels

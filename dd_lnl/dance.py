@@ -7,7 +7,7 @@ __all__ = ['PRESETS', 'DanceConfig', 'preset', 'encoder', 'pretrain', 'first_ima
            'inner_loss', 'calibration_loss', 'shares', 'grad_by_groups', 'iterate', 'classes_at_once', 'distil',
            'optimise']
 
-# %% ../nbs/08_dance.ipynb #90554d6c
+# %% ../nbs/08_dance.ipynb #f06c4586
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 
 from .core import (InputError, LabelledImages, SyntheticSet, claim, cut, enlarge, fingerprint, load_tensors,
-                         members, save_tensors, spawn)
+                         members, override, save_tensors, spawn)
 from .augmentation import apply, draw
 from .networks import call, convnet, depth_for, initial
 from .training import Recipe, as_targets, fit
 
-# %% ../nbs/08_dance.ipynb #f69eacc4
+# %% ../nbs/08_dance.ipynb #fef7f038
 @dataclass(frozen=True)
 class DanceConfig:
     "Everything that defines one distillation."
@@ -49,7 +49,7 @@ PRESETS = {
 def preset(dataset: str, ipc: int, **changes) -> DanceConfig:
     "The configuration for a data set; one that has no entry gets CIFAR's, a JPEG copy its original's."
     if ipc < 1: raise InputError(f"IPC counts images per class and must be at least 1, but is {ipc}.")
-    return replace(DanceConfig(ipc, **PRESETS.get(dataset.removesuffix("-jpeg"), {})), **changes)
+    return override(DanceConfig(ipc, **PRESETS.get(dataset.removesuffix("-jpeg"), {})), **changes)
 
 # %% ../nbs/08_dance.ipynb #d222ac12
 def encoder(train: LabelledImages, config: DanceConfig):

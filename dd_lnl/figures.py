@@ -6,21 +6,21 @@
 __all__ = ['COLUMN', 'TAUS', 'STYLES', 'theme', 'colour', 'marker', 'draw', 'figure_2', 'grid', 'legends', 'image_grid',
            'synthetic_rows', 'save']
 
-# %% ../nbs/14_figures.ipynb #22b6c0a0
+# %% ../nbs/14_figures.ipynb #5ade753f
 from pathlib import Path
 from textwrap import fill
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
 import seaborn as sns
+import torch
 from matplotlib.lines import Line2D
+from torch.nn.functional import pad
 
 from .core import InputError, load_tensors, whole_file
 from .results import called, missing, panels
 
-# %% ../nbs/14_figures.ipynb #7efcf1aa
+# %% ../nbs/14_figures.ipynb #b3eace01
 COLUMN = 3.4 # inches, one column of a paper
 
 
@@ -30,8 +30,10 @@ def theme():
     lines = dict.fromkeys(["axes.linewidth", "xtick.major.width", "ytick.major.width"], .6)
     return mpl.rc_context(sns.axes_style("ticks") | sns.plotting_context("paper") | small | lines | {
         "font.family": "DejaVu Sans", "axes.labelsize": 8, "axes.titlesize": 8, "axes.titlelocation": "left",
-        "axes.spines.top": False, "axes.spines.right": False, "lines.markersize": 3.5, "legend.frameon": False,
-        "xtick.major.size": 2.5, "ytick.major.size": 2.5, "figure.dpi": 150, "figure.constrained_layout.h_pad": .06, "savefig.dpi": 200, "pdf.fonttype": 42})
+        "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+        "lines.markersize": 4.8, "lines.markeredgecolor": "w", "lines.markeredgewidth": .4,
+        "xtick.major.size": 2.5, "ytick.major.size": 2.5, "figure.constrained_layout.h_pad": .06,
+        "figure.dpi": 150, "savefig.dpi": 200, "pdf.fonttype": 42})
 
 # %% ../nbs/14_figures.ipynb #28d37681
 TAUS = (0., .2, .4, .6, .8)
@@ -114,20 +116,21 @@ def legends(fig, shown: list): # panels
     fig.legend([Line2D([], [], color=".3", **line) for _, line in styles], [label for label, _ in styles],
                ncols=2, loc="outside lower center")
 
-# %% ../nbs/14_figures.ipynb #3c5e0b09
+# %% ../nbs/14_figures.ipynb #8df8253a
 def image_grid(rows: dict, # label -> square pictures, (n, C, H, W) in [0, 1]; grey or colour
                column_names: list, # n names
               ) -> mpl.figure.Figure:
     "Pictures in rows and columns."
-    from torchvision.utils import make_grid
-    n, pictures = len(column_names), [picture for row in rows.values() for picture in row]
-    side, gap = pictures[0].shape[-1], max(1, pictures[0].shape[-1] // 16)
-    middle = lambda count: [gap + side / 2 - .5 + i * (side + gap) for i in range(count)]
+    pictures, n = torch.stack(list(rows.values())), len(column_names) # (rows, n, C, H, W)
+    side = pictures.shape[-1]
+    gap = max(1, side // 16)
+    tiled = pad(pictures, (0, gap, 0, gap), value=1).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1) # (height, width, C)
+    middle = lambda count: [side / 2 - .5 + i * (side + gap) for i in range(count)]
     longest = max(map(len, column_names))
     slant = {} if longest < 4 else dict(rotation=40, ha="left") # long names would collide
     with theme():
         fig, ax = plt.subplots(layout="constrained", figsize=(COLUMN, .3 + .025 * longest + (COLUMN - .5) * len(rows) / n))
-        ax.imshow(make_grid(pictures, nrow=n, padding=gap, pad_value=1).movedim(0, -1), interpolation="nearest", vmin=0, vmax=1)
+        ax.imshow(tiled, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         ax.set_xticks(middle(n), labels=column_names, **slant)
         ax.set_yticks(middle(len(rows)), labels=list(rows))
         ax.tick_params(length=0, labeltop=True, labelbottom=False)

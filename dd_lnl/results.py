@@ -184,13 +184,13 @@ def summary(frame: pd.DataFrame, # records
     spread = " or ".join(f"{n:g} {across[what]}" for what, n in sorted(set(zip(found.spread, found.n))))
     return said + [f"To beat means that the ± bands do not touch; ± is one standard deviation across {spread}."]
 
-# %% ../nbs/13_results.ipynb #a67d96fe
+# %% ../nbs/13_results.ipynb #5ae523e2
 def needed(panel: Panel, judged: pd.DataFrame) -> str: # from `verdicts`
     "The smallest size that beats the last epoch, by rising noise rate."
     rows = judged[(judged.distiller == panel.distiller) & (judged.baseline == "last")]
     smallest = [f"{row.beats[0] if row.beats else 'none'} at τ = {row.tau:g}" for row in rows.itertuples()]
-    return (f"{called(panel.distiller)} on {called(panel.dataset)}, {called(panel.noise)} noise: the smallest IPC that beats the full data's last epoch is "
-            f"{', '.join(smallest) or 'not known, for want of full-data records'}.")
+    return (f"{called(panel.distiller)} on {called(panel.dataset)}, {called(panel.noise)} noise: the smallest IPC that beats "
+            f"the full data's last epoch is {', '.join(smallest) or 'not known, for want of full-data records'}.")
 
 
 def at_rate(tau: float, rows: pd.DataFrame) -> str: # verdicts at that rate

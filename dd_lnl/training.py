@@ -116,14 +116,14 @@ def _stepper(thetas, recipe):
         optimiser.step()
     return step
 
-# %% ../nbs/05_training.ipynb #b97690ea
+# %% ../nbs/05_training.ipynb #4d987063
 @torch.no_grad()
 def accuracies(net, thetas: torch.Tensor, # (K, P)
                x: torch.Tensor, labels: torch.Tensor, # (n, C, H, W) and (n,) int64
                batch: int = 1000) -> list: # K fractions
     "The share of images that each network gets right."
     right = sum((forward(net, thetas, xb).argmax(-1) == yb).sum(-1) for xb, yb in zip(x.split(batch), labels.split(batch)))
-    return (right / len(labels)).tolist()
+    return (right.double() / len(labels)).tolist()
 
 # %% ../nbs/05_training.ipynb #e1499c20
 def baseline(make, # builds a network
