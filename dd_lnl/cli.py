@@ -19,7 +19,7 @@ import typer
 from . import experiment
 from .core import InputError, check_writable, pick_device, read_json
 
-# %% ../nbs/16_cli.ipynb #b2594d06
+# %% ../nbs/16_cli.ipynb #d5f23eb0
 def notebooks() -> Path:
     "The folder of the experiment notebooks, which live beside the package in a clone."
     found = Path(experiment.__file__).parent.parent/"nbs"/"experiments"
@@ -53,7 +53,7 @@ def _die_with_parent(): # on Linux, a killed command takes its notebooks with it
 def execute_setting(s: experiment.Setting, progress: Path = None) -> str: # "" or the last line of the error
     "Execute the notebook of a setting."
     parameters = {k: v for k, v in vars(s).items() if v is not None or k == "tau"} # None is every other default
-    if s.distiller == "full": parameters = {k: v for k, v in parameters.items() if k not in ("distiller", "protocol", "ipcs", "changes")}
+    if s.distiller == "full": parameters = {k: v for k, v in parameters.items() if k not in ("distiller", "ipcs", "changes")}
     return execute("baseline" if s.distiller == "full" else "setting", s.home/"notebooks"/f"{s.id}.ipynb", parameters, progress, s.threads)
 
 # %% ../nbs/16_cli.ipynb #080deced
@@ -85,7 +85,7 @@ def _show(bar, settings, n_done, files): # the whole cells that are done, and th
     bar.n = sum(max(done, n * r["fraction"]) for done, n, r in now)
     bar.set_postfix_str(", ".join(r["label"] for done, n, r in now if r["label"] and done < n)[:60])
 
-# %% ../nbs/16_cli.ipynb #7bba3889
+# %% ../nbs/16_cli.ipynb #e16542d2
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
                   help="Does dataset distillation remove label noise? Run one setting, or reproduce a whole profile.")
 Device, Folder, Root = (Annotated[str, typer.Option(help=text)] for text in
@@ -144,7 +144,7 @@ def _finish(settings, failed): # say what failed and how to repeat it
 
 def repeat(s: experiment.Setting) -> str:
     "The command that runs a setting again."
-    shown = {k: v for k, v in vars(s).items() if v is not None and v != {} and not (s.distiller == "full" and k in ("protocol", "ipcs"))}
+    shown = {k: v for k, v in vars(s).items() if v is not None and v != {} and not (s.distiller == "full" and k == "ipcs")}
     texts = {"ipcs": lambda v: ",".join(map(str, v)), "changes": json.dumps}
     return "dd_lnl run " + shlex.join(f"--{k.replace('_', '-')}={texts.get(k, str)(v)}" for k, v in ({"tau": "none"} | shown).items())
 

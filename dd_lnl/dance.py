@@ -22,7 +22,7 @@ from .augmentation import apply, draw
 from .networks import call, convnet, depth_for, initial
 from .training import Recipe, as_targets, fit
 
-# %% ../nbs/08_dance.ipynb #fef7f038
+# %% ../nbs/08_dance.ipynb #a0803293
 @dataclass(frozen=True)
 class DanceConfig:
     "Everything that defines one distillation."
@@ -40,8 +40,8 @@ class DanceConfig:
 
 
 PRESETS = {
-    "digits": dict(iterations=300, lr_img=.05, width=32, n_experts=3, batch_real=64, batch_syn=100,
-                   expert=Recipe(epochs=20, policy="dance_pretrain", mix=.5)),
+    "digits": dict(iterations=150, lr_img=.05, factor=1, width=32, n_experts=3, batch_real=64,
+                   expert=Recipe(epochs=10, policy="dance_pretrain", mix=.5)),
     "cifar10": {}, "cifar100": {}, "tinyimagenet": {},
 }
 

@@ -39,7 +39,7 @@ METHODS = {
     "random": Method(coresets.random, coresets.preset, "coresets"),
 }
 
-# %% ../nbs/12_experiment.ipynb #69bea717
+# %% ../nbs/12_experiment.ipynb #cd61dcb4
 @dataclass(frozen=True)
 class Setting:
     "One data set, noise, rate, distiller and seed, at a list of sizes."
@@ -48,7 +48,7 @@ class Setting:
     noise: str = "sym" # sym | asym | idn | given | a human or CSV column name, see `noise.apply`
     tau: float | None = 0.4 # nominal rate; None for human noise
     distiller: str = "dance" # a name in METHODS, or "full" for the baseline
-    protocol: str | None = None # None: the distiller's own
+    protocol: str | None = None # None: the distiller's own; for the baseline "full", the usual training
     ipcs: list = (1, 10, 50) # images per class; ignored by the baseline
     seed: int = 0 # of the noise, the distillation and the evaluation
     n_eval: int = 5 # networks that judge
@@ -79,7 +79,7 @@ def setting(**values) -> Setting:
     choose("distiller", s.distiller, [*METHODS, "full"])
     protocol = s.protocol or ("full" if s.distiller == "full" else METHODS[s.distiller].protocol)
     if protocol is None: raise InputError(f"{s.distiller!r} is a control and has no protocol of its own: choose one of {', '.join(PROTOCOLS)}.")
-    choose("protocol", protocol, ["full"] if s.distiller == "full" else PROTOCOLS)
+    choose("protocol", protocol, PROTOCOLS if s.distiller != "full" else ["full", *PROTOCOLS])
     if not s.ipcs or any(type(i) is not int or i < 1 for i in s.ipcs): raise InputError(f"ipcs is a list of whole numbers from 1, but is {s.ipcs}.")
     if s.tau is not None and not 0 <= s.tau <= 1: raise InputError(f"A noise rate tau lies between 0 and 1, but is {s.tau:g}.")
     if s.threads < 1 or s.n_eval < 1: raise InputError("threads and n_eval must be at least 1.")
@@ -96,7 +96,7 @@ def from_notebook(names: dict, # the notebook's globals(), before anything is im
              and isinstance(v, (type(None), bool, int, float, str, list, tuple, dict))}
     return setting(**plain, **fixed)
 
-# %% ../nbs/12_experiment.ipynb #ab055af0
+# %% ../nbs/12_experiment.ipynb #c7b18be3
 class Prepared(NamedTuple):
     "What every stage of a setting starts from."
     train: LabelledImages # with the observed labels, in the space of the method
@@ -118,8 +118,8 @@ def prepare(s: Setting) -> Prepared:
 
 
 def space_method(s: Setting) -> str:
-    "Whose preprocessing a setting uses: the distiller's own; a control, its protocol's; the baseline, DANCE's."
-    own = METHODS[s.distiller].protocol if s.distiller in METHODS else "dance"
+    "Whose preprocessing a setting uses: the distiller's own; otherwise its protocol's; the plain baseline, DANCE's."
+    own = METHODS[s.distiller].protocol if s.distiller in METHODS else {"full": "dance"}.get(s.protocol)
     return (own or s.protocol).removesuffix("_noaug")
 
 # %% ../nbs/12_experiment.ipynb #2e50b8bc
@@ -195,10 +195,10 @@ def unpack(held: dict) -> SyntheticSet:
     "What `pack` packed."
     return SyntheticSet(space=Space(**held["space"]), **{k: held[k] for k in ("images", "targets", "lr", "factor", "log")})
 
-# %% ../nbs/12_experiment.ipynb #e247e188
+# %% ../nbs/12_experiment.ipynb #ccbfe860
 def record_key(s: Setting, ipc: int = None) -> str:
     "The key of a cell: its evaluation and everything before it."
-    if s.distiller == "full": return stage_key("training", **inputs(s), recipe=asdict(BASELINE), n_eval=s.n_eval)
+    if s.distiller == "full": return stage_key("training", **inputs(s), protocol=s.protocol, recipe=asdict(BASELINE), n_eval=s.n_eval)
     return stage_key("evaluation", synthetic=stage_key(METHODS[s.distiller].module, **inputs(s, ipc)), protocol=s.protocol, n_eval=s.n_eval)
 
 
@@ -248,23 +248,24 @@ def evaluated(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet) -> dict:
               "protocol": asdict(protocol_for(s.protocol, ready.test.in_shape, len(syn.images) * syn.factor**2))}
     return write_record(s, ready, cell, scores, started, distil_s=syn.log["distil_s"], notes=syn.log.get("notes", []), config=config)
 
-# %% ../nbs/12_experiment.ipynb #fea8bff0
-BASELINE = Recipe(epochs=60, policy="dance_pretrain") # on the whole set, with colour changes and shifts
+# %% ../nbs/12_experiment.ipynb #945d5109
+BASELINE = Recipe(epochs=50, lr=.05, schedule="constant")
 
 
 def run_baseline(s: Setting, ready: Prepared) -> dict:
     "Train the full-data baseline of a setting and write its record."
-    started, x = perf_counter(), ready.train.inputs()
-    make = network("convnet", ready.train, protocol_for("dance", ready.train.in_shape, len(x)))
-    found = baseline(make, x, ready.train.labels, ready.test.inputs(), ready.test.labels, ready.train.n_classes, BASELINE,
+    started, x, plain = perf_counter(), ready.train.inputs(), s.protocol == "full"
+    protocol = protocol_for("dance" if plain else s.protocol, ready.train.in_shape, len(x))
+    make, recipe = network("convnet", ready.train, protocol), BASELINE if plain else protocol.recipe
+    found = baseline(make, x, ready.train.labels, ready.test.inputs(), ready.test.labels, ready.train.n_classes, recipe,
                      generator(s.seed, "baseline"), s.n_eval, reporter("baseline"))
     others = {}
     for name in ("noisy_val", "best_on_test"):
         values = torch.tensor(found[name], dtype=torch.float64)
         others |= {f"{name}_mean": values.mean().item(), f"{name}_std": values.std(correction=0).item(), f"{name}_accuracies": found[name]}
-    return write_record(s, ready, s.cells[0], found["last"], started, **others, curve=found["curve"], notes=[], config={"recipe": asdict(BASELINE)})
+    return write_record(s, ready, s.cells[0], found["last"], started, **others, curve=found["curve"], notes=[], config={"recipe": asdict(recipe)})
 
-# %% ../nbs/12_experiment.ipynb #46dc0438
+# %% ../nbs/12_experiment.ipynb #8d0a0fee
 def profile(name: str, **common) -> list: # of Settings; `common` holds device, root, folder
     "The settings of a profile, in the order they are computed."
     return PROFILES[choose("profile", name, PROFILES)](profile=name, **common)
@@ -272,7 +273,7 @@ def profile(name: str, **common) -> list: # of Settings; `common` holds device, 
 
 def _digits(**common):
     return [setting(dataset="digits", noise="sym", tau=tau, distiller=distiller, protocol=protocol, **common)
-            for tau in (0., .2, .4, .6, .8) for distiller, protocol in [("full", None), ("dance", None), ("random", "dance")]]
+            for tau in (0., .2, .4, .6, .8) for distiller, protocol in [("full", None), ("full", "dance"), ("dance", None), ("random", "dance")]]
 
 
 PROFILES = {"digits": _digits}

@@ -48,12 +48,13 @@ def marker(tau: float) -> str: # a noise rate in [0, 1]
     "The marker of a noise rate."
     return "os^DvP"[round(5 * tau)]
 
-# %% ../nbs/14_figures.ipynb #6b459176
+# %% ../nbs/14_figures.ipynb #6d7416ad
 STYLES = { # kind of line: what the legend says, how it is drawn
     "distilled": ("distilled", dict(ls="-", lw=1.4)),
     "random": ("random real images", dict(ls="-", lw=.8, alpha=.5)),
     "last": ("full data, last epoch", dict(ls="--", lw=1)),
     "noisy_val": ("full data, noisy-val. epoch", dict(ls=":", lw=.9)),
+    "recipe": ("full data, distiller's recipe", dict(ls="-.", lw=.8)),
 }
 
 # %% ../nbs/14_figures.ipynb #0231771a

@@ -95,7 +95,7 @@ def write_table(found: pd.DataFrame, # from `table`
     "Write a table as CSV, whole or not at all."
     with whole_file(path) as tmp: found.to_csv(tmp, index=False)
 
-# %% ../nbs/13_results.ipynb #472d21c4
+# %% ../nbs/13_results.ipynb #c0104f3a
 CONTROLS = ("random",)
 
 
@@ -108,14 +108,14 @@ class Panel:
     protocol: str
     distilled: pd.DataFrame
     controls: pd.DataFrame # under the same protocol
-    full: pd.DataFrame # the full data, all selections
+    full: pd.DataFrame # the full data: all selections of the usual training, and "recipe"
 
     @property
     def taus(self) -> list: # ascending
         "The noise rates that occur in the panel."
         return sorted(set(self.distilled.tau) | set(self.controls.tau) | set(self.full.tau))
 
-# %% ../nbs/13_results.ipynb #be1d2f88
+# %% ../nbs/13_results.ipynb #7d3891a9
 def panels(frame: pd.DataFrame, # records
           ) -> list: # of Panel, by data set, then noise, then distiller
     "The panels that these records can fill."
@@ -123,7 +123,10 @@ def panels(frame: pd.DataFrame, # records
     for (dataset, noise), near in points(frame).groupby(["dataset", "noise"]):
         full, control = near.distiller == "full", near.distiller.isin(CONTROLS)
         for (distiller, protocol), curves in near[~full & ~control].groupby(["distiller", "protocol"]):
-            drawn.append(Panel(dataset, noise, distiller, protocol, curves, near[control & (near.protocol == protocol)], near[full]))
+            same = near.protocol == protocol
+            recipe = near[full & same & (near.selection == "last")].assign(selection="recipe")
+            base = pd.concat([near[full & (near.protocol == "full")], recipe])
+            drawn.append(Panel(dataset, noise, distiller, protocol, curves, near[control & same], base))
     if not drawn: raise InputError("No distilled set among these records, so there is nothing to draw: "
                                    "see with `dd_lnl status` what has been computed.")
     return drawn
@@ -157,8 +160,9 @@ def at_sizes(ipcs: list) -> str: # "IPC 1", "IPC 1, 10 and 50"
     *most, last = map(str, ipcs)
     return "IPC " + (", ".join(most) + " and " if most else "") + last
 
-# %% ../nbs/13_results.ipynb #294af4a7
-BASELINES = {"last": "the last epoch", "noisy_val": "the noisy-validation epoch"} # what a user could have; the oracle is not among them
+# %% ../nbs/13_results.ipynb #bdca7dca
+BASELINES = { # what a user could have; the oracle is not among them
+    "last": "the last epoch", "noisy_val": "the noisy-validation epoch", "recipe": "the same recipe"}
 
 
 def verdicts(panel: Panel,
