@@ -1,6 +1,8 @@
 # Two commands do everything on a fresh Linux machine with Python 3.11 to 3.13:
 #   make artifact   sets up .venv from requirements.lock, runs the digits profile anew, draws its figures
 #   make test       sets up .venv if needed, runs every chapter and every test
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 PROFILE ?= digits
 BIN := .venv/bin

@@ -208,10 +208,10 @@ def device_name(device) -> str: # for records and benchmarks
     found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
     return (found[1].strip() if found else "CPU") + f", {torch.get_num_threads()} threads"
 
-# %% ../nbs/00_core.ipynb #b8ca91a8
+# %% ../nbs/00_core.ipynb #7267dced
 def data_root(root=None) -> Path: # a folder; it need not exist yet
     "Where data sets are: the argument, else `DD_LNL_DATA`, else the user's cache folder."
-    return Path(root or os.environ.get("DD_LNL_DATA") or cache_folder())
+    return Path(root or os.environ.get("DD_LNL_DATA") or cache_folder()).expanduser()
 
 
 def cache_folder() -> Path:

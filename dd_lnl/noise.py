@@ -7,14 +7,13 @@ __all__ = ['SUPERCLASSES', 'CIFAR10_FLIPS', 'FLIPS', 'HUMAN', 'HUMAN_FILES', 'SY
            'asymmetric', 'identifiable', 'given', 'corrupt', 'empirical', 'flip_probabilities', 'instance_dependent',
            'human', 'apply']
 
-# %% ../nbs/02_noise.ipynb #05bac7ee
-import hashlib, io, numbers, os
-from pathlib import Path
+# %% ../nbs/02_noise.ipynb #9f8b5ff6
+import hashlib, io, numbers
 
 import numpy as np
 import torch
 
-from .core import InputError, LabelledImages, NoisyLabels, choose, generator
+from .core import InputError, LabelledImages, NoisyLabels, choose, data_root, generator
 
 # %% ../nbs/02_noise.ipynb #9153a170
 def matrix(T, # (C, C) anything array-like, T[i, j] = p(noisy = j | clean = i)
@@ -207,17 +206,12 @@ HUMAN = {"aggre": ("cifar10", "aggre_label"), "worst": ("cifar10", "worse_label"
 HUMAN_FILES = {"cifar10": ("CIFAR-10_human.pt", "873e69c39cb9b5e97fb6bae2d60bb59b38a5cbc31d2b868f7903dcb2b9dd2310"), # with SHA-256
                "cifar100": ("CIFAR-100_human.pt", "bd2d80409754d420292d622e15e25248ba21e37d27429efac49c8da723f44394")}
 
-# %% ../nbs/02_noise.ipynb #ee164276
-def _data_root(root):
-    import platformdirs
-    return Path(root or os.environ.get("DD_LNL_DATA") or platformdirs.user_cache_dir("dd_lnl")).expanduser()
-
-
+# %% ../nbs/02_noise.ipynb #6a3cdbcf
 def _read_first(file, root): # the bytes of `file` in cifar-n/ or directly in the root; None if in neither
-    for path in (_data_root(root)/"cifar-n"/file, _data_root(root)/file):
+    for path in (data_root(root)/"cifar-n"/file, data_root(root)/file):
         if path.is_file(): return path.read_bytes()
 
-# %% ../nbs/02_noise.ipynb #0223ff3f
+# %% ../nbs/02_noise.ipynb #d4a9ed52
 def human(name: str, # one of `HUMAN`
           root=None, # folder with the files, or with a folder cifar-n of them; None: DD_LNL_DATA or the user's cache
          ) -> NoisyLabels: # (50000,) int64 tensors in the original training order
@@ -227,7 +221,7 @@ def human(name: str, # one of `HUMAN`
     source = "https://github.com/UCSC-REAL/cifar-10-100n (folder data, licence CC BY-NC 4.0)"
     content = _read_first(file, root)
     if content is None:
-        raise InputError(f"The human labels {file} are missing: download them from {source} into {_data_root(root)/'cifar-n'}.")
+        raise InputError(f"The human labels {file} are missing: download them from {source} into {data_root(root)/'cifar-n'}.")
     if hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(f"{file} is not the official file (its SHA-256 differs), so it was not opened: download it again from {source}.")
     labels = torch.load(io.BytesIO(content), weights_only=False) # safe: exactly the bytes that were just verified
