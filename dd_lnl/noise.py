@@ -127,7 +127,7 @@ def given(observed, # (n,) labels as they were found
                          "both need one label an image, in the same order.")
     return NoisyLabels(observed, clean, float((observed != clean).sum()) / len(clean))
 
-# %% ../nbs/02_noise.ipynb #12694295
+# %% ../nbs/02_noise.ipynb #23947c0a
 def _classes(labels, n_classes): # any kind of labels -> (n,) numpy int64, checked
     y = labels.cpu().numpy() if torch.is_tensor(labels) else np.asarray(labels)
     if y.ndim != 1 or y.dtype.kind not in "iu":
@@ -143,6 +143,16 @@ def _noisy(observed, clean, labels): # numpy -> NoisyLabels of the kind, and on 
     return given(*(torch.from_numpy(y).to(labels.device) if torch.is_tensor(labels) else y for y in (observed, clean)))
 
 
+def _thresholds(row): # (C,) probabilities -> classes with a chance, level of each, whether a number *below* its level takes it
+    left, found = 1., []
+    for j, p in enumerate(row[:-1]):
+        q = p / left
+        if q: found.append((j, np.exp(np.log(1 - q)), False) if q <= .5 else (j, np.exp(np.log(1 - (1 - q))), True))
+        left -= p
+        if left <= 0: break
+    return tuple(np.array(part) for part in zip(*found)) if found else (np.array([], int),) * 3
+
+
 def corrupt(labels, # (n,) clean labels in data-set order, tensor or array
             T, # (C, C), T[i, j] = p(noisy = j | clean = i)
             seed: int = 0, # 0 repeats the reference code's draws bit for bit
@@ -150,7 +160,18 @@ def corrupt(labels, # (n,) clean labels in data-set order, tensor or array
     "Draws an observed label for every clean one."
     T = matrix(T)
     clean, rng = _classes(labels, len(T)), np.random.RandomState(seed)
-    observed = np.array([rng.multinomial(1, T[y]).argmax() for y in clean], dtype=np.int64)
+    rows, observed = [_thresholds(row) for row in T], np.full(len(clean), len(T) - 1)
+    pool, used = rng.random_sample(len(T) * 1000), 0
+    for i, y in enumerate(clean):
+        classes, level, below = rows[y]
+        if used + len(classes) > len(pool): pool, used = np.append(pool[used:], rng.random_sample(len(T) * 1000)), 0
+        u = pool[used:used + len(classes)]
+        hits = (u <= level) == below
+        first = hits.argmax() if len(hits) else 0
+        used += len(hits)
+        if len(hits) and hits[first]:
+            observed[i] = classes[first]
+            used -= len(hits) - first - 1 # what comes after the hit was not drawn
     return _noisy(observed, clean, labels)
 
 # %% ../nbs/02_noise.ipynb #353bf46e
