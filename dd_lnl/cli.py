@@ -6,8 +6,8 @@
 __all__ = ['BAR', 'app', 'Device', 'Folder', 'Root', 'Jobs', 'FIGURES', 'notebooks', 'execute', 'execute_setting', 'run_all',
            'run', 'repeat', 'reproduce', 'default_jobs', 'set_aside', 'status', 'main']
 
-# %% ../nbs/16_cli.ipynb #cc7bcb22
-import ctypes, json, os, shlex, shutil, signal, subprocess, sys, tempfile
+# %% ../nbs/16_cli.ipynb #d8bf79d6
+import json, os, shlex, shutil, subprocess, sys, tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -19,7 +19,7 @@ import typer
 from . import experiment
 from .core import InputError, check_writable, pick_device, read_json
 
-# %% ../nbs/16_cli.ipynb #d5f23eb0
+# %% ../nbs/16_cli.ipynb #13bd5ccb
 def notebooks() -> Path:
     "The folder of the experiment notebooks, which live beside the package in a clone."
     found = Path(experiment.__file__).parent.parent/"nbs"/"experiments"
@@ -40,14 +40,10 @@ def execute(notebook: str, # its name without the suffix
     command = [sys.executable, "-m", "papermill", "-k", "python3", "--no-progress-bar", "--log-level", "ERROR",
                str(notebooks()/f"{notebook}.ipynb"), str(output), "-y", json.dumps(parameters)]
     for attempt in range(2):
-        done = subprocess.run(command, env=env, capture_output=True, text=True, preexec_fn=_die_with_parent)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, preexec_fn=experiment.die_with_parent)
         if done.returncode == 0: return ""
         if "Kernel died before replying" not in done.stderr: break
     return (done.stderr.strip().splitlines() or [f"papermill ended with {done.returncode}"])[-1]
-
-
-def _die_with_parent(): # on Linux, a killed command takes its notebooks with it
-    if sys.platform == "linux": ctypes.CDLL(None).prctl(1, signal.SIGKILL) # PR_SET_PDEATHSIG
 
 
 def execute_setting(s: experiment.Setting, progress: Path = None) -> str: # "" or the last line of the error
@@ -56,7 +52,7 @@ def execute_setting(s: experiment.Setting, progress: Path = None) -> str: # "" o
     if s.distiller == "full": parameters = {k: v for k, v in parameters.items() if k not in ("distiller", "ipcs", "changes")}
     return execute("baseline" if s.distiller == "full" else "setting", s.home/"notebooks"/f"{s.id}.ipynb", parameters, progress, s.threads)
 
-# %% ../nbs/16_cli.ipynb #080deced
+# %% ../nbs/16_cli.ipynb #7f45092d
 BAR = "{l_bar}{bar}| {n:.1f}/{total} cells, {elapsed} so far, about {remaining} left {postfix}"
 
 
@@ -75,6 +71,7 @@ def run_all(settings: list, jobs: int) -> dict: # {setting id: error}
                 _show(bar, settings, n_done, files)
                 if all(f.done() for f in work.values()): break
                 sleep(1)
+        except KeyboardInterrupt: sys.exit("dd_lnl: interrupted; the same command continues from here.")
         finally: stop.set()
     return {name: f.result() for name, f in work.items() if f.result()}
 
@@ -85,12 +82,12 @@ def _show(bar, settings, n_done, files): # the whole cells that are done, and th
     bar.n = sum(max(done, n * r["fraction"]) for done, n, r in now)
     bar.set_postfix_str(", ".join(r["label"] for done, n, r in now if r["label"] and done < n)[:60])
 
-# %% ../nbs/16_cli.ipynb #e16542d2
+# %% ../nbs/16_cli.ipynb #b8479e2a
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
                   help="Does dataset distillation remove label noise? Run one setting, or reproduce a whole profile.")
 Device, Folder, Root = (Annotated[str, typer.Option(help=text)] for text in
     ("auto, cpu or cuda.", "Where results go.", "Folder of the data sets; default: DD_LNL_DATA or the user's cache folder."))
-Jobs = Annotated[int, typer.Option(help="Settings to run side by side; default: as many as the cores allow, one on a GPU.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Settings to run side by side; default: as many as the cores allow, one on a GPU.")]
 
 
 @app.command()
@@ -100,9 +97,10 @@ def run(dataset: Annotated[str, typer.Option(help="digits, cifar10, cifar100, ti
         distiller: Annotated[str, typer.Option(help="dance, random, or full for the baseline on all noisy data.")] = "dance",
         protocol: Annotated[str, typer.Option(help="Recipe of the evaluation; default: the distiller's own.")] = None,
         ipcs: Annotated[str, typer.Option(help="Images per class, separated by commas.")] = "1,10,50",
-        seed: int = 0, n_eval: Annotated[int, typer.Option(help="Networks that judge.")] = 5,
+        seed: Annotated[int, typer.Option(help="Of the noise, the distillation and the evaluation.")] = 0,
+        n_eval: Annotated[int, typer.Option(help="Networks that judge.")] = 5,
         changes: Annotated[str, typer.Option(help='Fields of the distiller\'s preset to change, as JSON: \'{"iterations": 50}\'.')] = "{}",
-        device: Device = "cpu", threads: int = 1, root: Root = None,
+        device: Device = "cpu", threads: Annotated[int, typer.Option(help="CPU threads; sums depend on their number.")] = 1, root: Root = None,
         size: Annotated[int, typer.Option(help="For an image folder: resize the shorter side to this and crop the centre.")] = None,
         profile: Annotated[str, typer.Option(help="Results go to FOLDER/PROFILE.")] = "trial", folder: Folder = "outputs"):
     "Run one setting: a data set, noise, rate, distiller and seed, at a list of sizes."
@@ -148,7 +146,7 @@ def repeat(s: experiment.Setting) -> str:
     texts = {"ipcs": lambda v: ",".join(map(str, v)), "changes": json.dumps}
     return "dd_lnl run " + shlex.join(f"--{k.replace('_', '-')}={texts.get(k, str)(v)}" for k, v in ({"tau": "none"} | shown).items())
 
-# %% ../nbs/16_cli.ipynb #47d5fa76
+# %% ../nbs/16_cli.ipynb #586751e4
 @app.command()
 def reproduce(profile: Annotated[str, typer.Option(help=f"One of: {', '.join(experiment.PROFILES)}.")] = "digits",
               fresh: Annotated[bool, typer.Option("--fresh", help="Set earlier results aside and compute everything anew.")] = False,
@@ -197,11 +195,10 @@ def status(profile: Annotated[str, typer.Option(help=f"One of: {', '.join(experi
         rest = ", ".join(f"{'all data' if c.ipc is None else f'IPC {c.ipc}'} {state}" for c, state in states.items() if state != "done")
         print(f"{done}/{len(states)}  {s.id}{'  (' + rest + ')' if rest else ''}")
     print(f"{total} of {sum(len(s.cells) for s in settings)} cells of {profile} are finished." +
-          ("" if total == sum(len(s.cells) for s in settings) else f" Continue with: dd_lnl reproduce --profile {profile}"))
+          ("" if total == sum(len(s.cells) for s in settings) else f" Continue with: dd_lnl reproduce --profile {profile} --folder {folder}"))
 
 
 def main():
     "The `dd_lnl` command: what a user can mend is one sentence, without a traceback."
     try: app()
     except InputError as e: sys.exit(f"dd_lnl: {e}")
-    except KeyboardInterrupt: sys.exit("dd_lnl: interrupted; the same command continues from here.")
