@@ -8,7 +8,7 @@ __all__ = ['METHODS', 'BASELINE', 'PROFILES', 'Method', 'Setting', 'setting', 'd
            'unpack', 'record_key', 'record_path', 'finished', 'write_record', 'versions', 'commit', 'peak_mib',
            'evaluated', 'run_baseline', 'profile']
 
-# %% ../nbs/12_experiment.ipynb #c16c3121
+# %% ../nbs/12_experiment.ipynb #243bdc3e
 import ctypes, hashlib, os, platform, resource, signal, subprocess, sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +20,7 @@ import torch
 
 from . import __version__, coresets, dance, data, noise
 from .core import (Cell, InputError, LabelledImages, NoisyLabels, Space, SyntheticSet, build, check_writable, choose, data_root, device_name,
-                         generator, load_tensors, pick_device, read_json, save_tensors, stage_key, write_json)
+                         generator, load_tensors, members, pick_device, read_json, save_tensors, stage_key, write_json)
 from .evaluation import PROTOCOLS, evaluate, network, protocol_for
 from .training import Recipe, baseline
 
@@ -39,7 +39,7 @@ METHODS = {
     "random": Method(coresets.random, coresets.preset, "coresets"),
 }
 
-# %% ../nbs/12_experiment.ipynb #03872424
+# %% ../nbs/12_experiment.ipynb #377698c1
 @dataclass(frozen=True)
 class Setting:
     "One data set, noise, rate, distiller and seed, at a list of sizes."
@@ -83,7 +83,7 @@ def setting(**values) -> Setting:
     if not s.ipcs or any(type(i) is not int or i < 1 or s.ipcs.count(i) > 1 for i in s.ipcs):
         raise InputError(f"ipcs is a list of different whole numbers from 1, but is {s.ipcs}.")
     if s.tau is not None and not 0 <= s.tau <= 1: raise InputError(f"A noise rate tau lies between 0 and 1, but is {s.tau:g}.")
-    if s.threads < 1 or s.n_eval < 1: raise InputError("threads and n_eval must be at least 1.")
+    if min(s.threads, s.n_eval, 1 if s.size is None else s.size) < 1: raise InputError("threads, n_eval and size must be at least 1.")
     if not 0 <= s.seed < 2**32: raise InputError(f"A seed lies between 0 and 2**32 - 1, but is {s.seed}.")
     if s.changes and (s.distiller == "full" or {"dataset", "ipc"} & s.changes.keys()):
         raise InputError("changes are for fields of a distiller's preset: the baseline has none, and dataset and ipcs are parameters of their own.")
@@ -106,7 +106,7 @@ def from_notebook(names: dict, # the notebook's globals(), before anything is im
              and isinstance(v, (type(None), bool, int, float, str, list, tuple, dict))}
     return setting(**plain, **fixed)
 
-# %% ../nbs/12_experiment.ipynb #c7b18be3
+# %% ../nbs/12_experiment.ipynb #b321764c
 class Prepared(NamedTuple):
     "What every stage of a setting starts from."
     train: LabelledImages # with the observed labels, in the space of the method
@@ -123,6 +123,7 @@ def prepare(s: Setting) -> Prepared:
     named = s.noise in (*noise.SYNTHETIC, "given") or s.dataset in data.KNOWN # otherwise a column of the CSV index
     observed = None if named else data.load(s.dataset, s.root, labels=s.noise, size=s.size)[0].labels.to(train.labels.device)
     noisy, T = noise.apply(s.noise, s.tau, train, s.seed, s.dataset, s.root, observed)
+    if s.distiller != "full": members(noisy.observed, train.n_classes) # refuses an empty class
     space = data.space(space_method(s), s.dataset, train.images)
     return Prepared(replace(train, labels=noisy.observed, space=space), replace(test, space=space), noisy, T)
 

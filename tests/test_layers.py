@@ -11,7 +11,7 @@ MAY_IMPORT = {
     "core": [], "data": ["core"], "noise": ["core"], "networks": ["core"], "augmentation": ["core"],
     "training": BASE[:3], "trajectories": BASE,
     **{method: [*BASE, "trajectories"] for method in METHODS[1:]},
-    "evaluation": BASE, "experiment": BELOW,
+    "evaluation": BASE, "experiment": [*BELOW, "__version__"],
     "results": ["core"], "figures": ["core", "results"], "theory": ["core", "results"],
     "cli": [*BELOW, "experiment", "results", "figures", "theory"],
     "__main__": ["cli"], "__init__": [], "_modidx": [],
