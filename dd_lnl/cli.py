@@ -85,7 +85,7 @@ def _show(bar, settings, n_done, files): # the whole cells that are done, and th
     bar.n = sum(max(done, n * r["fraction"]) for done, n, r in now)
     bar.set_postfix_str(", ".join(r["label"] for done, n, r in now if r["label"] and done < n)[:60])
 
-# %% ../nbs/16_cli.ipynb #7c23777a
+# %% ../nbs/16_cli.ipynb #3b9ddd92
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
                   help="Does dataset distillation remove label noise? Run one setting, or reproduce a whole profile.")
 Device, Folder, Root = (Annotated[str, typer.Option(help=text)] for text in
@@ -117,7 +117,7 @@ def run(dataset: Annotated[str, typer.Option(help="digits, cifar10, cifar100, ti
         print(f"{cell.id}: {100 * record['mean']:.1f} ± {100 * record['std']:.1f} % over {record['n']} networks")
     print(f"Executed notebook: {s.home/'notebooks'/s.id}.ipynb")
 
-
+# %% ../nbs/16_cli.ipynb #df71ff48
 def _number(name, text): # "0.4" -> 0.4, "none" -> None
     if text.lower() == "none": return None
     try: return float(text)
@@ -135,7 +135,7 @@ def _json(text):
     if not isinstance(found, dict): raise InputError(f"changes takes a JSON object of names and values, but was given {text!r}.")
     return found
 
-
+# %% ../nbs/16_cli.ipynb #fdde59e0
 def _finish(settings, failed): # say what failed and how to repeat it
     for s in settings:
         if s.id not in failed: continue
@@ -149,7 +149,7 @@ def repeat(s: experiment.Setting) -> str:
     texts = {"ipcs": lambda v: ",".join(map(str, v)), "changes": json.dumps}
     return "dd_lnl run " + shlex.join(f"--{k.replace('_', '-')}={texts.get(k, str)(v)}" for k, v in ({"tau": "none"} | shown).items())
 
-# %% ../nbs/16_cli.ipynb #1ba9fa81
+# %% ../nbs/16_cli.ipynb #ca83d076
 @app.command()
 def reproduce(profile: Annotated[str, typer.Option(help=f"One of: {', '.join(experiment.PROFILES)}.")] = "digits",
               fresh: Annotated[bool, typer.Option("--fresh", help="Set earlier results aside and compute everything anew.")] = False,
@@ -169,7 +169,7 @@ def reproduce(profile: Annotated[str, typer.Option(help=f"One of: {', '.join(exp
 
 FIGURES = ("figure_2", "figure_3")
 
-
+# %% ../nbs/16_cli.ipynb #3257f4e3
 def default_jobs(settings) -> int:
     "As many as the cores allow at the settings' thread count; one on a GPU."
     if any(pick_device(s.device).type == "cuda" for s in settings): return 1
@@ -184,7 +184,7 @@ def set_aside(home: Path):
             (home/"superseded").mkdir(parents=True, exist_ok=True)
             (home/part).rename(home/"superseded"/part)
 
-
+# %% ../nbs/16_cli.ipynb #b18ecf1b
 @app.command()
 def status(profile: Annotated[str, typer.Option(help=f"One of: {', '.join(experiment.PROFILES)}.")] = "digits",
            device: Device = "cpu", root: Root = None, folder: Folder = "outputs"):
