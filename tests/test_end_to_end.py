@@ -124,8 +124,9 @@ def killed(tmp_path_factory):
     finally:
         driver.kill()
         driver.wait()
-        ctypes.CDLL(None).prctl(36, 0)
-    return folder, running
+    yield folder, running
+    for survivor in alive(running): survivor.kill()
+    ctypes.CDLL(None).prctl(36, 0)
 
 
 def test_a_killed_run_takes_its_notebooks_with_it(killed):
@@ -173,12 +174,10 @@ def test_own_images_are_distilled(own):
     assert record["mean"] > .5
 
 
-def dd_lnl(*args): return subprocess.run([sys.executable, "-m", "dd_lnl", *args], cwd=ROOT, capture_output=True, text=True)
-
-
 def test_the_baseline_of_own_images_has_three_numbers(own):
-    ended = dd_lnl("run", "--dataset", "folder", "--root", str(own), "--noise", "crowd", "--tau", "none", "--distiller", "full",
-                   "--n-eval", "2", "--folder", str(own/"out"))
+    command = [sys.executable, "-m", "dd_lnl", "run", "--dataset", "folder", "--root", own, "--noise", "crowd", "--tau", "none",
+               "--distiller", "full", "--n-eval", "2", "--folder", own/"out"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0 and "folder_crowd_full_full_all_seed0: " in ended.stdout, ended.stderr
     (path,) = (own/"out/trial/records").iterdir()
     record = json.loads(path.read_text())
@@ -189,8 +188,8 @@ def test_the_baseline_of_own_images_has_three_numbers(own):
 
 
 def test_help_names_the_commands():
-    shown = dd_lnl("--help")
-    assert shown.returncode == 0 and all(f"\n  {name} " in shown.stdout for name in ("run", "reproduce", "status"))
+    shown = CliRunner().invoke(cli.app, ["--help"])
+    assert shown.exit_code == 0 and all(f"\n  {name} " in shown.output for name in ("run", "reproduce", "status"))
 
 
 @pytest.mark.parametrize("name", ["run", "reproduce", "status"])
