@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['CACHE', 'NORMS', 'RULES', 'ARCHITECTURES', 'Blocks', 'Pool', 'ConvNet', 'instance_norm', 'depth_for', 'convnet',
-           'lecun_', 'size', 'flat', 'unflat', 'call', 'initial', 'Rule', 'over', 'bilinear', 'linear', 'relu_value',
-           'softplus_value', 'softplus_vjp_dot', 'unpool', 'column', 'mean', 'project', 'norm_value', 'norm_vjp',
-           'norm_jvp', 'norm_vjp_dot', 'layers', 'trace', 'vjp', 'joined', 'jvp', 'vjp_dot', 'resnet18', 'plain']
+           'lecun_', 'size', 'flat', 'shapes', 'unflat', 'call', 'initial', 'Rule', 'over', 'bilinear', 'linear',
+           'relu_value', 'softplus_value', 'softplus_vjp_dot', 'unpool', 'column', 'mean', 'project', 'norm_value',
+           'norm_vjp', 'norm_jvp', 'norm_vjp_dot', 'layers', 'trace', 'vjp', 'joined', 'jvp', 'vjp_dot', 'resnet18',
+           'plain']
 
-# %% ../nbs/03_networks.ipynb #ac73329d
+# %% ../nbs/03_networks.ipynb #d2178ca4
 from collections.abc import Callable
+from functools import lru_cache
 from math import log2
 from typing import NamedTuple
 
@@ -98,18 +100,24 @@ def size(module) -> int:
     "The number of parameters."
     return sum(p.numel() for p in module.parameters())
 
-# %% ../nbs/03_networks.ipynb #196c46ea
+# %% ../nbs/03_networks.ipynb #9dc49e0f
 def flat(module) -> torch.Tensor: # (P,)
     "All parameters of a module as one vector."
     return torch.cat([p.detach().reshape(-1) for p in module.parameters()])
 
 
+@lru_cache(maxsize=16)
+def shapes(module) -> dict: # asking a module takes as long as a small convolution
+    "The shape of every parameter, by name."
+    return {name: p.shape for name, p in module.named_parameters()}
+
+
 def unflat(module, theta: torch.Tensor) -> dict: # theta: at least the module's P entries
     "Views of the leading entries of `theta` by parameter name."
-    names, params = zip(*module.named_parameters())
-    sizes = [p.numel() for p in params]
+    known = shapes(module)
+    sizes = [shape.numel() for shape in known.values()]
     parts = theta[:sum(sizes)].split(sizes) # one split: its backward is one concatenation
-    return {name: part.view_as(p) for name, part, p in zip(names, parts, params)}
+    return {name: part.view(shape) for (name, shape), part in zip(known.items(), parts)}
 
 
 def call(module, theta: torch.Tensor, x: torch.Tensor):
@@ -238,13 +246,11 @@ RULES = {
     nn.Flatten: linear(lambda layer, x: x.flatten(1), lambda shape, y_bar: y_bar.view(shape)),
 }
 
-# %% ../nbs/03_networks.ipynb #1980b7fa
+# %% ../nbs/03_networks.ipynb #e2db561a
 def layers(net, *thetas):
     "For every layer of body and head: its rule, the layer, and its part of each flat parameter vector."
-    rows, cuts = [], [iter(theta.split([p.numel() for p in net.parameters()])) for theta in thetas]
-    for layer in (*net.body, net.head):
-        rows.append((RULES[type(layer)], layer, *[[next(cut).view_as(p) for p in layer.parameters()] for cut in cuts]))
-    return rows
+    cuts = [iter(unflat(net, theta).values()) for theta in thetas]
+    return [(RULES[type(layer)], layer, *[[next(cut) for _ in layer._parameters] for cut in cuts]) for layer in (*net.body, net.head)]
 
 
 def trace(net, theta, x): # (P,), (n, C, H, W) -> (n, n_classes), list
