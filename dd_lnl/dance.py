@@ -7,11 +7,12 @@ __all__ = ['PRESETS', 'DanceConfig', 'preset', 'encoder', 'pretrain', 'first_ima
            'inner_loss', 'calibration_loss', 'shares', 'grad_by_groups', 'iterate', 'classes_at_once', 'distil',
            'optimise']
 
-# %% ../nbs/08_dance.ipynb #f06c4586
+# %% ../nbs/08_dance.ipynb #1916b47b
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from time import perf_counter
 
 import torch
 import torch.nn.functional as F
@@ -179,7 +180,7 @@ def iterate(S, V, luck, train, experts, net, config, lr, share, per_group):
     V = decay * V + g
     return S - lr * before * V, V, (inner, calib)
 
-# %% ../nbs/08_dance.ipynb #416b61a5
+# %% ../nbs/08_dance.ipynb #d8e24595
 def classes_at_once(train, config) -> int:
     "How many classes fit in memory together: about 1 GiB of activations on a CPU, 30 on a GPU."
     floats = config.width * train.images[0, 0].numel() * (min(config.batch_syn, config.ipc * config.factor**2) + config.batch_real)
@@ -197,7 +198,7 @@ def distil(train: LabelledImages, # images and *observed* labels
     init_rng, expert_rng, stream_rng = (spawn(rng) for _ in range(3))
     S, notes = first_images(train, config, init_rng)
     if experts is None: experts = pretrain(train, config, rng=expert_rng, checkpoint=checkpoint)
-    state = {"done": 0, "S": S, "V": torch.zeros_like(S), "log": {"iteration": [], "inner": [], "calibration": []}}
+    state = {"done": 0, "S": S, "V": torch.zeros_like(S), "log": {"iteration": [], "inner": [], "calibration": [], "seconds": []}}
     if checkpoint:
         claim(checkpoint, "dance", config=asdict(config), seed=rng.initial_seed(), data=fingerprint(train.images, train.labels))
         state = load_tensors(Path(checkpoint)/"dance.pt") or state
@@ -212,11 +213,11 @@ def optimise(state, train, config, experts, rng, progress, file):
     S, V, log = state["S"].to(train.images), state["V"].to(train.images), state["log"]
     net, share = encoder(train, config)().to(S).requires_grad_(False), shares(config.momentum, train.n_classes, S)
     fixed = train, experts, net, config, config.lr_img * config.ipc, share, classes_at_once(train, config)
-    luck = islice(stream(train, config, rng), state["done"], None)
+    luck, before = islice(stream(train, config, rng), state["done"], None), perf_counter() - (log["seconds"] or [0.])[-1]
     for done in range(state["done"] + 1, config.iterations + 1):
         S, V, losses = iterate(S, V, next(luck), *fixed)
         if done == 1 or done % -(-config.iterations // 100) == 0:
-            for name, value in zip(log, (done, *losses)): log[name].append(float(value))
+            for name, value in zip(log, (done, *losses, perf_counter() - before)): log[name].append(float(value))
         if file and done % -(-config.iterations // 20) == 0:
             save_tensors(file, {"done": done, "S": S.cpu(), "V": V.cpu(), "log": log})
         if progress: progress(done, config.iterations)

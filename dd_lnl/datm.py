@@ -253,7 +253,7 @@ def update(state: dict, found: Gradients, config: DatmConfig) -> dict:
         new |= {"V_" + name: V, name: torch.where(ok, state[name] - lr * V, state[name])}
     return new | {"skipped": state["skipped"] + ~ok, "in_a_row": torch.where(ok, 0, state["in_a_row"] + 1)}
 
-# %% ../nbs/07_datm.ipynb #74cc8708
+# %% ../nbs/07_datm.ipynb #38840847
 MEMORY = {"cpu": 2 * 2**30, "cuda": 16 * 2**30} # bytes that kept activations, or steps that go together, may take
 
 
@@ -308,6 +308,7 @@ def optimise(state, config, experts, net, seed, progress, checkpoint) -> dict:
     S, every, log, warned = state["images"], lambda parts: -(-config.iterations // parts), state["log"], False
     memory, before = how_much(S, config, net), perf_counter() - (log["seconds"] or [0.])[-1]
     for it in range(state["done"], config.iterations):
+        if checkpoint and it % every(5) == 0: save_tensors(Path(checkpoint)/f"at_{it:06}.pt", learned(state))
         chance = luck(config, it, seed, len(S), len(experts), S.shape[-2:], S.device)
         ends = [experts.at(chance.expert, epoch).to(S) for epoch in (chance.epoch, chance.epoch + config.expert_epochs)]
         found = gradients(state["images"], state["logits"], state["lr"], *ends, chance.batches, chance.augmentations, net, config, memory)
@@ -317,7 +318,6 @@ def optimise(state, config, experts, net, seed, progress, checkpoint) -> dict:
                                 ("seconds", perf_counter() - before)]: log[name].append(value)
             if state["in_a_row"] >= 100 and not warned: warned = warn_of_divergence(state, config)
         if checkpoint and done % every(20) == 0: save_tensors(Path(checkpoint)/"datm.pt", state)
-        if checkpoint and done % every(10) == 0: save_tensors(Path(checkpoint)/f"at_{done:06}.pt", learned(state))
         if progress: progress(done, config.iterations)
     return state
 

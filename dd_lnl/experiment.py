@@ -4,39 +4,44 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'BASELINE', 'PROFILES', 'Method', 'Setting', 'setting', 'die_with_parent', 'from_notebook', 'Prepared',
-           'prepare', 'space_method', 'reporter', 'part', 'inputs', 'index_hash', 'experts', 'distilled', 'pack',
-           'unpack', 'record_key', 'record_path', 'finished', 'write_record', 'versions', 'commit', 'peak_mib',
-           'evaluated', 'run_baseline', 'profile']
+           'prepare', 'check_classes', 'space_method', 'reporter', 'part', 'inputs', 'index_hash', 'experts_folder',
+           'experts', 'distilled', 'unfinished', 'pack', 'unpack', 'record_key', 'record_path', 'finished',
+           'write_record', 'versions', 'commit', 'peak_mib', 'evaluated', 'along', 'run_baseline', 'profile']
 
-# %% ../nbs/12_experiment.ipynb #243bdc3e
+# %% ../nbs/12_experiment.ipynb #e2637927
 import ctypes, hashlib, os, platform, resource, signal, subprocess, sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter, time
 from typing import NamedTuple
 
 import torch
 
-from . import __version__, coresets, dance, data, noise
+from . import __version__, coresets, dance, data, datm, noise, rcig
 from .core import (Cell, InputError, LabelledImages, NoisyLabels, Space, SyntheticSet, build, check_writable, choose, data_root, device_name,
                          generator, load_tensors, members, pick_device, read_json, save_tensors, stage_key, write_json)
 from .evaluation import PROTOCOLS, evaluate, network, protocol_for
 from .training import Recipe, baseline
 
-# %% ../nbs/12_experiment.ipynb #6cf8cc9f
+# %% ../nbs/12_experiment.ipynb #9d556ba6
 class Method(NamedTuple):
     "A distiller as the experiment sees it."
     distil: Callable # the shared signature
     preset: Callable # (dataset, ipc, **changes) -> its configuration
     module: str # where its code is, for the keys
     protocol: str | None = None # its own evaluation; None: a control
-    pretrain: Callable | None = None # what its sizes share
+    pretrain: Callable | None = None # trains what its sizes share ...
+    experts: str | None = None # ... with the code of this module
 
 
 METHODS = {
-    "dance": Method(dance.distil, dance.preset, "dance", "dance", dance.pretrain),
+    "datm": Method(datm.distil, datm.preset, "datm", "datm", datm.pretrain, "trajectories"),
+    "dance": Method(dance.distil, dance.preset, "dance", "dance", dance.pretrain, "dance"),
+    "rcig": Method(rcig.distil, rcig.preset, "rcig", "rcig"),
     "random": Method(coresets.random, coresets.preset, "coresets"),
+    "agreement": Method(coresets.agreement, coresets.agreement_preset, "coresets", None, coresets.pretrain, "trajectories"),
 }
 
 # %% ../nbs/12_experiment.ipynb #377698c1
@@ -106,7 +111,7 @@ def from_notebook(names: dict, # the notebook's globals(), before anything is im
              and isinstance(v, (type(None), bool, int, float, str, list, tuple, dict))}
     return setting(**plain, **fixed)
 
-# %% ../nbs/12_experiment.ipynb #b321764c
+# %% ../nbs/12_experiment.ipynb #5b1ed059
 class Prepared(NamedTuple):
     "What every stage of a setting starts from."
     train: LabelledImages # with the observed labels, in the space of the method
@@ -123,9 +128,16 @@ def prepare(s: Setting) -> Prepared:
     named = s.noise in (*noise.SYNTHETIC, "given") or s.dataset in data.KNOWN # otherwise a column of the CSV index
     observed = None if named else data.load(s.dataset, s.root, labels=s.noise, size=s.size)[0].labels.to(train.labels.device)
     noisy, T = noise.apply(s.noise, s.tau, train, s.seed, s.dataset, s.root, observed)
-    if s.distiller != "full": members(noisy.observed, train.n_classes) # refuses an empty class
+    if s.distiller != "full": check_classes(s, noisy.observed, train)
     space = data.space(space_method(s), s.dataset, train.images)
     return Prepared(replace(train, labels=noisy.observed, space=space), replace(test, space=space), noisy, T)
+
+
+def check_classes(s: Setting, observed, train: LabelledImages):
+    "Refuses an empty class, and one that has too few images for a method that starts from different ones."
+    sizes = [len(index) for index in members(observed, train.n_classes)]
+    if METHODS[s.distiller].experts == "trajectories" and min(sizes) < max(s.ipcs):
+        raise InputError(f"Class {train.class_names[sizes.index(min(sizes))]} has {min(sizes)} observed images, fewer than IPC {max(s.ipcs)}: use a smaller IPC.")
 
 
 def space_method(s: Setting) -> str:
@@ -157,7 +169,7 @@ def part(s: Setting, ipc: int, stage: int) -> tuple: # stage 0: distil, 1: evalu
     k, i = len(s.ipcs), sorted(s.ipcs).index(ipc)
     return tuple(.1 + .45 * (stage + (i + j) / k) for j in (0, 1))
 
-# %% ../nbs/12_experiment.ipynb #1aff3271
+# %% ../nbs/12_experiment.ipynb #d94ce32d
 def inputs(s: Setting, ipc: int = None) -> dict:
     "What a distillation depends on, as plain values."
     config = asdict(METHODS[s.distiller].preset(s.dataset, ipc, **s.changes)) if ipc else {}
@@ -171,15 +183,22 @@ def index_hash(s: Setting) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if s.dataset not in data.KNOWN and file.exists() else None
 
 
+def experts_folder(s: Setting) -> Path: # None where the distiller has none
+    "Where the experts of a setting are stored; settings that can share them do."
+    method = METHODS.get(s.distiller)
+    if method is None or method.pretrain is None: return None
+    config = asdict(method.preset(s.dataset, 1, **s.changes))
+    shared = {k: config[k] for k in ("expert", "n_experts", "width") if k in config}
+    return s.home/"cache"/"experts"/stage_key(method.experts, **{**inputs(s), "config": shared})
+
+
 def experts(s: Setting, ready: Prepared):
     "The experts that all sizes share (None where the distiller has none), continued if some are there."
-    method = METHODS[s.distiller]
-    if method.pretrain is None: return None
-    config = method.preset(s.dataset, 1, **s.changes)
-    shared = {k: v for k, v in asdict(config).items() if k in ("expert", "n_experts", "width")}
-    key = stage_key(method.module, **{**inputs(s), "config": shared})
-    return method.pretrain(ready.train, config, rng=generator(s.seed, "experts"), progress=reporter("experts", 0, .1),
-                           checkpoint=s.home/"cache"/"experts"/key)
+    method, folder = METHODS[s.distiller], experts_folder(s)
+    if folder is None: return None
+    write_json(folder/"made_for.json", {k: getattr(s, k) for k in ("dataset", "noise", "tau", "seed")} | {"by": method.experts})
+    return method.pretrain(ready.train, method.preset(s.dataset, 1, **s.changes), rng=generator(s.seed, "experts"),
+                           progress=reporter("experts", 0, .1), checkpoint=folder)
 
 
 def distilled(s: Setting, ready: Prepared, ipc: int, trained=None) -> SyntheticSet:
@@ -187,24 +206,27 @@ def distilled(s: Setting, ready: Prepared, ipc: int, trained=None) -> SyntheticS
     method, cell = METHODS[s.distiller], replace(s.cells[0], ipc=ipc)
     key, path = stage_key(method.module, **inputs(s, ipc)), s.home/"cache"/"synthetic"/f"{cell.id}.pt"
     held = load_tensors(path)
-    if held and held["key"] == key: return unpack(held).to(ready.train.images.device)
+    if held and held["key"] == key: return unpack(held, ready.train.space).to(ready.train.images.device)
     start = perf_counter()
     syn = method.distil(ready.train, method.preset(s.dataset, ipc, **s.changes), experts=trained, rng=generator(s.seed, "distil", s.distiller, ipc),
-                        progress=reporter(f"distil IPC {ipc}", *part(s, ipc, 0)), checkpoint=s.home/"cache"/"unfinished"/key)
-    syn.log["distil_s"] = perf_counter() - start
+                        progress=reporter(f"distil IPC {ipc}", *part(s, ipc, 0)), checkpoint=unfinished(s, key))
+    syn.log["distil_s"] = max(perf_counter() - start, *syn.log.get("seconds", [])[-1:], 0.) # the clock of a continued run
     save_tensors(path, {"key": key, "class_names": list(ready.train.class_names), **pack(syn)})
     return syn
+
+
+def unfinished(s: Setting, key: str) -> Path: return s.home/"cache"/"unfinished"/key
 
 
 def pack(syn: SyntheticSet) -> dict:
     "A synthetic set as plain values and tensors, with its pictures beside it."
     syn = syn.to("cpu")
-    return {**vars(syn), "space": vars(syn.space), "pictures": syn.pictures()}
+    return {**vars(syn), "space": syn.space.name, "pictures": syn.pictures()}
 
 
-def unpack(held: dict) -> SyntheticSet:
+def unpack(held: dict, space: Space) -> SyntheticSet:
     "What `pack` packed."
-    return SyntheticSet(space=Space(**held["space"]), **{k: held[k] for k in ("images", "targets", "lr", "factor", "log")})
+    return SyntheticSet(space=space, **{k: held[k] for k in ("images", "targets", "lr", "factor", "log")})
 
 # %% ../nbs/12_experiment.ipynb #ccbfe860
 def record_key(s: Setting, ipc: int = None) -> str:
@@ -234,15 +256,15 @@ def write_record(s: Setting, ready: Prepared, cell: Cell, accuracies: list, star
     write_json(record_path(s, cell), record)
     return record
 
-# %% ../nbs/12_experiment.ipynb #3386be7a
-def versions() -> dict:
-    import torchvision
-    return {"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__, "dd_lnl": __version__}
+# %% ../nbs/12_experiment.ipynb #e4d99ab2
+def versions() -> dict: # as installed; importing torchvision would take longer than training on ten digits
+    return {"python": platform.python_version(), "torch": torch.__version__, "torchvision": version("torchvision"), "dd_lnl": __version__}
 
 
-def commit() -> str: # None outside a repository; ends in "-dirty" if files differ from the commit
-    found = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"], cwd=Path(data.__file__).parent, capture_output=True, text=True)
-    return found.stdout.strip() or None
+def commit() -> str: # None outside a repository; ends in "-dirty" if the package differs from the commit
+    git = lambda *words: subprocess.run(["git", *words], cwd=Path(data.__file__).parent, capture_output=True, text=True)
+    found = git("rev-parse", "--short=12", "HEAD").stdout.strip()
+    return found + "-dirty" * git("diff", "--quiet", "HEAD", "--", ".").returncode if found else None
 
 
 def peak_mib(s: Setting) -> float: # of the process so far, on the device it ran on
@@ -257,7 +279,18 @@ def evaluated(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet) -> dict:
                       progress=reporter(f"evaluate IPC {ipc}", *part(s, ipc, 1)))
     config = {"distil": asdict(METHODS[s.distiller].preset(s.dataset, ipc, **s.changes)),
               "protocol": asdict(protocol_for(s.protocol, ready.test.in_shape, len(syn.images) * syn.factor**2))}
-    return write_record(s, ready, cell, scores, started, distil_s=syn.log["distil_s"], notes=syn.log.get("notes", []), config=config)
+    log = {name: value for name, value in syn.log.items() if name not in ("distil_s", "notes")}
+    return write_record(s, ready, cell, scores, started, distil_s=syn.log["distil_s"], notes=syn.log.get("notes", []), config=config,
+                        log=log, along=along(s, ready, ipc, syn, scores[0]))
+
+
+def along(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet, last: float) -> dict: # iterations, and the accuracy of one network each
+    "Accuracy at the snapshots that the distiller left on its way, up to the last iterate's."
+    folder = unfinished(s, stage_key(METHODS[s.distiller].module, **inputs(s, ipc)))
+    found = {int(file.stem.removeprefix("at_")): file for file in sorted(folder.glob("at_*.pt"))}
+    scores = [evaluate(replace(syn, **load_tensors(file)), ready.test, s.protocol, 1, generator(s.seed, "along", s.distiller, ipc, it),
+                       progress=reporter(f"evaluate IPC {ipc} at {it}", *part(s, ipc, 1)[1:] * 2))[0] for it, file in found.items()]
+    return {"iteration": [*found, syn.log["iteration"][-1]], "accuracy": [*scores, last]} if found else {}
 
 # %% ../nbs/12_experiment.ipynb #945d5109
 BASELINE = Recipe(epochs=50, lr=.05, schedule="constant")
@@ -276,15 +309,18 @@ def run_baseline(s: Setting, ready: Prepared) -> dict:
         others |= {f"{name}_mean": values.mean().item(), f"{name}_std": values.std(correction=0).item(), f"{name}_accuracies": found[name]}
     return write_record(s, ready, s.cells[0], found["last"], started, **others, curve=found["curve"], notes=[], config={"recipe": asdict(recipe)})
 
-# %% ../nbs/12_experiment.ipynb #8d0a0fee
+# %% ../nbs/12_experiment.ipynb #d413c2e2
 def profile(name: str, **common) -> list: # of Settings; `common` holds device, root, folder
     "The settings of a profile, in the order they are computed."
     return PROFILES[choose("profile", name, PROFILES)](profile=name, **common)
 
 
 def _digits(**common):
-    return [setting(dataset="digits", noise="sym", tau=tau, distiller=distiller, protocol=protocol, **common)
-            for tau in (0., .2, .4, .6, .8) for distiller, protocol in [("full", None), ("full", "dance"), ("dance", None), ("random", "dance")]]
+    taus = (0., .2, .4, .6, .8)
+    plain = [setting(dataset="digits", noise="sym", tau=tau, distiller="full", **common) for tau in taus]
+    return plain + [setting(dataset="digits", noise="sym", tau=tau, distiller=distiller, protocol=protocol, **common)
+            for tau in taus for method, controls in [("datm", ["random", "agreement"]), ("dance", ["random"]), ("rcig", ["random"])]
+            for distiller, protocol in [("full", method), (method, None), *[(control, method) for control in controls]]]
 
 
 PROFILES = {"digits": _digits}

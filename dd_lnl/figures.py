@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLUMN', 'TAUS', 'STYLES', 'theme', 'colour', 'marker', 'draw', 'figure_2', 'grid', 'legends', 'image_grid',
-           'synthetic_rows', 'save']
+           'synthetic_rows', 'figure_iterations', 'save']
 
 # %% ../nbs/14_figures.ipynb #5ade753f
 from pathlib import Path
@@ -48,10 +48,11 @@ def marker(tau: float) -> str: # a noise rate in [0, 1]
     "The marker of a noise rate."
     return "os^DvP"[round(5 * tau)]
 
-# %% ../nbs/14_figures.ipynb #6d7416ad
+# %% ../nbs/14_figures.ipynb #a2419fbd
 STYLES = { # kind of line: what the legend says, how it is drawn
     "distilled": ("distilled", dict(ls="-", lw=1.4)),
     "random": ("random real images", dict(ls="-", lw=.8, alpha=.5)),
+    "agreement": ("agreed real images, soft labels", dict(ls=(0, (6, 1, 1, 1, 1, 1)), lw=.8)),
     "last": ("full data, last epoch", dict(ls="--", lw=1)),
     "noisy_val": ("full data, noisy-val. epoch", dict(ls=":", lw=.9)),
     "recipe": ("full data, distiller's recipe", dict(ls="-.", lw=.8)),
@@ -152,6 +153,30 @@ def synthetic_rows(frame, # records of one distiller at one size on one data set
         rows[f"τ = {record.tau:g}"] = kept["pictures"][kept["targets"].argmax(0)[:n]]
         names = kept["class_names"][:n]
     return rows, names
+
+# %% ../nbs/14_figures.ipynb #2d2e241c
+def figure_iterations(frame, # curves of one distiller on one data set and kind of noise, from `results.curves`
+                      loss: str = "loss", # the curve to show above
+                     ) -> mpl.figure.Figure:
+    "Loss and accuracy against iterations: a column a size, a colour a noise rate."
+    sizes, taus = sorted(set(frame.ipc)), sorted(set(frame.tau))
+    with theme():
+        fig, axes = plt.subplots(2, len(sizes), squeeze=False, sharex="col", sharey="row", layout="constrained", figsize=(1.2 + 1.9 * len(sizes), 3.6))
+        for column, ipc in zip(axes.T, sizes):
+            for (tau, name), part in frame[frame.ipc == ipc].groupby(["tau", "curve"]):
+                mean = part.groupby("iteration").value.mean()
+                if name == loss:
+                    column[0].semilogy(mean.index, mean, color=colour(tau), lw=.4, alpha=.4)
+                    column[0].semilogy(mean.index, mean.rolling(15, min_periods=1, center=True).median(), color=colour(tau), lw=1.2)
+                if name == "accuracy": column[1].plot(mean.index, 100 * mean, color=colour(tau), marker=marker(tau), lw=1.2)
+            column[0].set(title=f"IPC {ipc}")
+            column[1].set(xlabel="iteration")
+        axes[0, 0].set(ylabel="matching loss")
+        axes[1, 0].set(ylabel="test accuracy (%)")
+        fig.legend([Line2D([], [], color=colour(tau), marker=marker(tau)) for tau in taus], [f"{tau:g}" for tau in taus], ncols=len(taus),
+                   title=f"{called(frame.distiller.iloc[0])} on {called(frame.dataset.iloc[0])}, rate τ of {called(frame.noise.iloc[0])} noise", loc="outside upper center")
+        plt.close(fig)
+    return fig
 
 # %% ../nbs/14_figures.ipynb #be888e97
 def save(fig: mpl.figure.Figure,

@@ -5,28 +5,27 @@
 # %% auto #0
 __all__ = ['DIGITS', 'PRESETS', 'RcigConfig', 'preset', 'network', 'mirrored', 'Support', 'parts', 'activations', 'push', 'pull',
            'without_kernel', 'factor', 'ridge', 'chooser', 'support', 'slope', 'adam_step', 'adam', 'outer_loss',
-           'margin', 'tangent_bar', 'image_bar', 'fold', 'Gradients', 'outer_gradients', 'clipped', 'adabelief',
-           'descend', 'averages', 'train_model', 'visit', 'search', 'steer', 'first_images', 'real_batch', 'memory',
-           'check_memory', 'first_state', 'iterate', 'optimise', 'distil']
+           'margin', 'tangent_bar', 'image_bar', 'fold', 'outer_gradients', 'adabelief', 'descend', 'averages',
+           'train_model', 'visit', 'search', 'steer', 'first_images', 'real_batch', 'memory', 'check_memory',
+           'first_state', 'iterate', 'optimise', 'distil']
 
-# %% ../nbs/09_rcig.ipynb #822d6473
+# %% ../nbs/09_rcig.ipynb #452b7797
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from .core import (InputError, LabelledImages, SyntheticSet, claim, fingerprint, generator, load_tensors, members,
                          override, save_tensors)
 from .networks import convnet, depth_for, flat, initial, jvp, size, trace, vjp, vjp_dot
 from .training import as_targets
 
-# %% ../nbs/09_rcig.ipynb #3bdf651d
+# %% ../nbs/09_rcig.ipynb #c9f2e263
 @dataclass(frozen=True)
 class RcigConfig:
     "Everything that defines one distillation."
@@ -47,14 +46,14 @@ class RcigConfig:
     pool_steps: int = 15 # a model's training steps after an iteration, at most
     max_age: int = 100 # training steps after which a model is replaced
 
-
-DIGITS = dict(width=32, mirror=False, batch_real=256, lr_img=.05, lr_label=.05, n_models=10)
+# %% ../nbs/09_rcig.ipynb #048f6051
+DIGITS = dict(width=32, mirror=False, batch_real=256, lr_img=.1, lr_label=.05, n_models=10)
 PRESETS = { # by data set and IPC; between two rows, the one above holds
     "cifar10": {1: {}},
     "cifar100": {1: {}, 50: dict(mirror=False, subset=2000)},
     "tinyimagenet": {1: {}, 10: dict(mirror=False, subset=500)},
-    "digits": {1: dict(iterations=150, lr_inner=5e-4, lr_hinv=2., **DIGITS), 10: dict(iterations=75, lr_inner=.005, lr_hinv=1., **DIGITS),
-               50: dict(iterations=30, lr_inner=.01, lr_hinv=.3, **DIGITS)},
+    "digits": {1: dict(DIGITS, lr_label=.02, iterations=150, lr_inner=1e-3, lr_hinv=4.),
+               10: dict(DIGITS, iterations=60, lr_inner=.01, lr_hinv=.7), 50: dict(DIGITS, iterations=20, lr_inner=.015, lr_hinv=.4)},
 }
 
 
@@ -64,21 +63,21 @@ def preset(dataset: str, ipc: int, **changes) -> RcigConfig:
     rows = PRESETS.get(dataset.removesuffix("-jpeg"), PRESETS["cifar10"])
     return override(RcigConfig(ipc, **rows[max(row for row in rows if row <= ipc)]), **changes)
 
-# %% ../nbs/09_rcig.ipynb #be0b721a
+# %% ../nbs/09_rcig.ipynb #c4832b10
 def network(train: LabelledImages, config: RcigConfig):
     "Builds the learner; up to three blocks deep its ReLU is rounded off."
     depth = depth_for(train.in_shape)
-    activation = partial(nn.Softplus, beta=60., threshold=40.) if depth <= 3 else nn.ReLU
+    activation = partial(torch.nn.Softplus, beta=60., threshold=40.) if depth <= 3 else torch.nn.ReLU
     return partial(convnet, train.in_shape, train.n_classes, depth, config.width, norm=None, growth=2, init="lecun", activation=activation)
 
 
 def mirrored(X, Y, config: RcigConfig): # (N, channels, H, W), (N, C) -> the n images and labels to learn from
     return (torch.cat([X, X.flip(-1)]), torch.cat([Y, Y])) if config.mirror else (X, Y)
 
-# %% ../nbs/09_rcig.ipynb #1a75ce9c
+# %% ../nbs/09_rcig.ipynb #5203012c
 class Support(NamedTuple):
     "The synthetic images as one iteration sees them."
-    net: nn.Module
+    net: torch.nn.Module
     theta: torch.Tensor # (P,) where the network is linearised
     x: torch.Tensor # (n, channels, H, W), mirror images behind the originals
     y: torch.Tensor # (n, C) float64, centred labels
@@ -88,7 +87,7 @@ class Support(NamedTuple):
     c0: float # λ/(nC)
     mirror: bool
     kept: list # activations, by pieces; None: computed again whenever needed
-    rows: Callable # chooses the images that the next gradient goes through
+    rows: object # a function that chooses the images that the next gradient goes through
 
 
 def parts(net, rows): # (n, ...) -> tuple
@@ -101,7 +100,7 @@ def activations(S: Support, rows): # index of images -> one list a piece
     "What the derivatives need."
     return S.kept or (trace(S.net, S.theta, x)[1] for x in parts(S.net, S.x[rows]))
 
-
+# %% ../nbs/09_rcig.ipynb #fa4c06ed
 def push(S: Support, v: torch.Tensor) -> torch.Tensor: # (P,) -> (n, C) float64
     "J v: how the outputs move along v."
     return torch.cat([jvp(S.net, S.theta, kept, v)[0] for kept in activations(S, slice(None))]).double()
@@ -221,19 +220,13 @@ def fold(S: Support, image, label): # gradients for n images and labels -> for t
     (a, b), (c, d) = image.chunk(2), label.chunk(2)
     return a + b.flip(-1), c + d
 
-# %% ../nbs/09_rcig.ipynb #5207e16c
-class Gradients(NamedTuple):
-    "The outer loss and its gradients; leaves are images (N, ...), labels (N, C) and log-temperature ()."
-    loss: torch.Tensor # ()
-    direct: tuple # three leaves, at fixed δ
-    implicit: tuple # three leaves, through δ*
-    path: torch.Tensor # (20,) inner loss, counted from its start
-
-
+# %% ../nbs/09_rcig.ipynb #01fe5c81
 def outer_gradients(S: Support, t: torch.Tensor, # () log-temperature
                     real, labels, # (B, channels, H, W) inputs, (B,) int64
-                    rates, solve=adam) -> Gradients: # step sizes of the two solves, and what solves them
-    "The outer loss and its direct and implicit gradients, eqs. 2 to 8."
+                    rates, # step sizes of the two solves
+                    solve=adam, # solves them: (gradient, zeros (P,), step size) -> (P,), path
+                   ): # -> loss (), direct and implicit gradients (for images, labels, t), path of the inner loss (20,)
+    "The outer loss and its gradients, eqs. 2 to 8."
     zeros = torch.zeros_like(S.theta)
     delta, path = solve(lambda d: slope(S, d, S.y), zeros.clone(), rates[0])
     alpha = ridge(S, S.y - push(S, delta))
@@ -244,14 +237,9 @@ def outer_gradients(S: Support, t: torch.Tensor, # () log-temperature
     u = S.c0 * ridge(S, push(S, v))
     direct = *fold(S, image_bar(S, delta, alpha, beta, Q), beta - label_bar), t_bar
     implicit = *fold(S, image_bar(S, delta, alpha, u, 0, v), u), torch.zeros_like(t_bar)
-    return Gradients(loss - bonus, direct, implicit, path)
+    return loss - bonus, direct, implicit, path
 
-# %% ../nbs/09_rcig.ipynb #c0b818f0
-def clipped(implicit, direct): # one leaf each
-    "The implicit gradient, no longer than the direct one; without what is not a number."
-    return (implicit * (direct.norm() / implicit.norm()).clamp(max=1)).nan_to_num(0., 0., 0.)
-
-
+# %% ../nbs/09_rcig.ipynb #87a0eeb4
 def adabelief(x, g, m, s, k: int, lr: float): # one leaf each; k counts steps, with this one -> x, m, s
     "Eq. 9."
     s = .999 * s + .001 * (g - m)**2 + 1e-16
@@ -259,12 +247,12 @@ def adabelief(x, g, m, s, k: int, lr: float): # one leaf each; k counts steps, w
     return x - lr * (m / (1 - .9**k)) / ((s / (1 - .999**k)).sqrt() + 1e-16), m, s
 
 
-def descend(state: dict, gradients: Gradients, config: RcigConfig):
+def descend(state: dict, direct, implicit, config: RcigConfig): # three leaves each
     "Move images, labels and temperature by one step, and their running averages after them."
-    for i, lr in enumerate((config.lr_img, config.lr_label, config.lr_temperature)):
-        direct, implicit = gradients.direct[i], gradients.implicit[i]
+    for i, (a, b, lr) in enumerate(zip(direct, implicit, (config.lr_img, config.lr_label, config.lr_temperature))):
+        trusted = (b * (a.norm() / b.norm()).clamp(max=1)).nan_to_num(0., 0., 0.)
         x, m, s = (state[name][i] for name in ("psi", "m", "s"))
-        x, m, s = adabelief(x, (direct + clipped(implicit, direct)).to(x), m, s, state["done"], lr)
+        x, m, s = adabelief(x, (a + trusted).to(x), m, s, state["done"], lr)
         state["psi"][i], state["m"][i], state["s"][i], state["ema"][i] = x, m, s, .99 * state["ema"][i] + .01 * x
 
 
@@ -272,14 +260,13 @@ def averages(state: dict) -> list: # images, labels, log-temperature
     "The running averages, freed of the zeros they began with."
     return [h / (1 - .99**state["done"]) for h in state["ema"]]
 
-# %% ../nbs/09_rcig.ipynb #a24b7d2d
+# %% ../nbs/09_rcig.ipynb #aac2d3ac
 def train_model(net, theta, m, s, # (P,) each, changed in place
                 age: int, steps: int, X, Y, config: RcigConfig, rng) -> int: # the new age
     "Eq. 10, so many steps."
     x, y = mirrored(X, Y, config)
-    choose_rows = chooser(len(x), config, rng)
     for k in range(age + 1, age + steps + 1):
-        rows, g = choose_rows(), 0
+        rows, g = chooser(len(x), config, rng)(), 0
         for xs, ys in zip(parts(net, x[rows]), parts(net, y[rows])):
             out, kept = trace(net, theta, xs)
             g = g + vjp(net, theta, kept, (out - ys) / y[rows].numel())[1]
@@ -332,11 +319,13 @@ def real_batch(train: LabelledImages, config: RcigConfig, iteration: int, seed: 
     index = torch.cat(epochs)[at - int(at[0]) // n * n].to(train.labels.device)
     return train.space.encode(train.images[index]), train.labels[index]
 
-# %% ../nbs/09_rcig.ipynb #cf08ac54
+# %% ../nbs/09_rcig.ipynb #bd967a84
 def memory(train: LabelledImages, config: RcigConfig) -> int: # bytes
     "Roughly what a distillation holds at once."
-    net, n = network(train, config)(), config.ipc * train.n_classes * (1 + config.mirror)
-    kept = trace(net, flat(net), torch.zeros(1, *train.in_shape))[1]
+    n = config.ipc * train.n_classes * (1 + config.mirror)
+    with torch.device("meta"): # shapes only
+        net = network(train, config)()
+        kept = trace(net, flat(net), torch.zeros(1, *train.in_shape))[1]
     each = sum(a.numel() for k in kept for a in (k if isinstance(k, tuple) else [k]) if torch.is_tensor(a))
     piece = len(parts(net, train.images[:1].expand(10**5, -1, -1, -1))[0])
     floats = each * (piece + (0 if config.subset else n)) + (3 * config.n_models + 12) * size(net)
@@ -351,7 +340,7 @@ def check_memory(train: LabelledImages, config: RcigConfig):
     if need > have: raise InputError(f"IPC {config.ipc} needs about {need / 2**30:.0f} GiB, and there are {have / 2**30:.0f}: set subset, "
                                      "the number of images that gradients go through at a time, or use a smaller IPC.")
 
-# %% ../nbs/09_rcig.ipynb #424eece4
+# %% ../nbs/09_rcig.ipynb #fcdd6986
 def first_state(train: LabelledImages, config: RcigConfig, seed: int) -> dict:
     "Everything that changes in a distillation, as it begins."
     X, Y, notes = first_images(train, config, generator(seed, "rcig images"))
@@ -359,7 +348,7 @@ def first_state(train: LabelledImages, config: RcigConfig, seed: int) -> dict:
     zeros = lambda leaves: [torch.zeros_like(leaf) for leaf in leaves]
     return {"done": 0, "psi": psi, "m": zeros(psi), "s": zeros(psi), "ema": zeros(psi), "pool": [thetas, *zeros([thetas] * 2)],
             "ages": [0] * config.n_models, "rates": [], "paths": [], "notes": notes,
-            "log": {"iteration": [], "loss": [], "temperature": [], "lr_inner": [], "lr_hinv": []}}
+            "log": {"iteration": [], "loss": [], "temperature": [], "lr_inner": [], "lr_hinv": [], "seconds": []}}
 
 
 def iterate(state: dict, net, train: LabelledImages, config: RcigConfig, seed: int) -> torch.Tensor: # ()
@@ -370,26 +359,27 @@ def iterate(state: dict, net, train: LabelledImages, config: RcigConfig, seed: i
     S = support(net, state["pool"][0][model], X, Y, config, rng)
     if S.jitter: state["notes"].append(f"iteration {i}: the kernel had no factor until {S.jitter:g} of its mean diagonal was added")
     if not state["rates"]: state["rates"] = search(S, t, *real, config)
-    gradients = outer_gradients(S, t, *real, state["rates"])
-    descend(state, gradients, config)
-    state["paths"].append(gradients.path)
+    loss, direct, implicit, path = outer_gradients(S, t, *real, state["rates"])
+    descend(state, direct, implicit, config)
+    state["paths"].append(path)
     if len(state["paths"]) == 50: state["rates"][0], state["paths"] = steer(state["rates"][0], torch.stack(state["paths"])), []
     visit(state, model, steps, net, network(train, config), config, rng)
-    return gradients.loss
+    return loss
 
-
+# %% ../nbs/09_rcig.ipynb #63b4a0db
 @torch.no_grad()
 def optimise(state: dict, train: LabelledImages, config: RcigConfig, seed: int, progress=None, file=None):
     "Iterate from `state` to the end, in place."
     net, log = network(train, config)().to(train.images).requires_grad_(False), state["log"]
+    before = perf_counter() - (log["seconds"] or [0.])[-1]
     for done in range(state["done"] + 1, config.iterations + 1):
         loss = iterate(state, net, train, config, seed)
         if done == 1 or done % -(-config.iterations // 100) == 0:
-            for name, value in zip(log, (done, loss, state["psi"][2].exp(), *state["rates"])): log[name].append(float(value))
+            for name, value in zip(log, (done, loss, state["psi"][2].exp(), *state["rates"], perf_counter() - before)): log[name].append(float(value))
         if file and done % -(-config.iterations // 20) == 0: save_tensors(file, state)
         if progress: progress(done, config.iterations)
 
-
+# %% ../nbs/09_rcig.ipynb #669fc669
 def distil(train: LabelledImages, # images and *observed* labels
            config: RcigConfig, *,
            experts=None, # not used: the pool takes their place

@@ -7,7 +7,7 @@ __all__ = ['PRESETS', 'gsam_step', 'ExpertConfig', 'preset', 'make_net', 'walk',
            'expert_file', 'stored', 'keep', 'locked', 'check_space', 'pretrain', 'fill', 'logits', 'agreed',
            'soft_labels']
 
-# %% ../nbs/06_trajectories.ipynb #b3001901
+# %% ../nbs/06_trajectories.ipynb #12554451
 import fcntl, hashlib, shutil
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import __version__
 from .core import (InputError, LabelledImages, claim, fingerprint, members, override, read_json, spawn, whole_file,
                          write_json)
 from .augmentation import augment
@@ -113,7 +112,7 @@ class Trajectories:
 
     def to(self, device): return replace(self, experts=[e.to(device) for e in self.experts])
 
-# %% ../nbs/06_trajectories.ipynb #2490e503
+# %% ../nbs/06_trajectories.ipynb #1a408225
 def sha256(path) -> str:
     "The hash of a file."
     with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
@@ -133,7 +132,7 @@ def keep(folder, i: int, trajectory: torch.Tensor): # (epochs stored, P)
     "Write one expert and its hash."
     with whole_file(expert_file(folder, i)) as tmp, open(tmp, "wb") as f: np.save(f, trajectory.cpu().numpy())
     held = read_json(Path(folder)/"hashes.json") or {}
-    versions = {"dd_lnl": __version__, "torch": torch.__version__}
+    versions = {"torch": torch.__version__, "numpy": np.__version__}
     write_json(Path(folder)/"hashes.json", {"versions": versions, "sha256": {**held.get("sha256", {}), str(i): sha256(expert_file(folder, i))}})
 
 
