@@ -104,7 +104,7 @@ def second_pass_chunked(net, thetas, batches, seen, direction, lr, how, chunk):
     x_bars, y_bars, movings = (torch.cat(part) for part in zip(*[torch.vmap(one)(*row) for row in zip(*(r.split(chunk) for r in rows))]))
     return list(x_bars * -lr), list(y_bars * -lr), -movings.sum()
 
-# %% ../nbs/07_datm.ipynb #db828687
+# %% ../nbs/07_datm.ipynb #4c9887a8
 @dataclass(frozen=True)
 class DatmConfig:
     "Everything that defines one distillation."
@@ -149,7 +149,7 @@ TABLE = {
 }
 PRESETS = {
     ("cifar10", 1): dict(threshold=1.1), ("cifar100", 50): dict(init="random"),
-    "digits": dict(iterations=150, policy="datm_digits"),
+    "digits": dict(iterations=100, policy="datm_digits"),
 }
 
 
@@ -253,7 +253,7 @@ def update(state: dict, found: Gradients, config: DatmConfig) -> dict:
         new |= {"V_" + name: V, name: torch.where(ok, state[name] - lr * V, state[name])}
     return new | {"skipped": state["skipped"] + ~ok, "in_a_row": torch.where(ok, 0, state["in_a_row"] + 1)}
 
-# %% ../nbs/07_datm.ipynb #38840847
+# %% ../nbs/07_datm.ipynb #6f4b021d
 MEMORY = {"cpu": 2 * 2**30, "cuda": 16 * 2**30} # bytes that kept activations, or steps that go together, may take
 
 
@@ -308,7 +308,7 @@ def optimise(state, config, experts, net, seed, progress, checkpoint) -> dict:
     S, every, log, warned = state["images"], lambda parts: -(-config.iterations // parts), state["log"], False
     memory, before = how_much(S, config, net), perf_counter() - (log["seconds"] or [0.])[-1]
     for it in range(state["done"], config.iterations):
-        if checkpoint and it % every(5) == 0: save_tensors(Path(checkpoint)/f"at_{it:06}.pt", learned(state))
+        if checkpoint and it % every(3) == 0: save_tensors(Path(checkpoint)/f"at_{it:06}.pt", learned(state))
         chance = luck(config, it, seed, len(S), len(experts), S.shape[-2:], S.device)
         ends = [experts.at(chance.expert, epoch).to(S) for epoch in (chance.epoch, chance.epoch + config.expert_epochs)]
         found = gradients(state["images"], state["logits"], state["lr"], *ends, chance.batches, chance.augmentations, net, config, memory)

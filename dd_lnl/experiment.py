@@ -6,9 +6,10 @@
 __all__ = ['METHODS', 'BASELINE', 'PROFILES', 'Method', 'Setting', 'setting', 'die_with_parent', 'from_notebook', 'Prepared',
            'prepare', 'check_classes', 'space_method', 'reporter', 'part', 'inputs', 'index_hash', 'experts_folder',
            'experts', 'distilled', 'unfinished', 'pack', 'unpack', 'record_key', 'record_path', 'finished',
-           'write_record', 'versions', 'commit', 'peak_mib', 'evaluated', 'along', 'run_baseline', 'profile']
+           'write_record', 'versions', 'commit', 'peak_mib', 'evaluated', 'along', 'run_baseline', 'run_recipe',
+           'profile']
 
-# %% ../nbs/12_experiment.ipynb #e2637927
+# %% ../nbs/12_experiment.ipynb #19143035
 import ctypes, hashlib, os, platform, resource, signal, subprocess, sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +24,7 @@ from . import __version__, coresets, dance, data, datm, noise, rcig
 from .core import (Cell, InputError, LabelledImages, NoisyLabels, Space, SyntheticSet, build, check_writable, choose, data_root, device_name,
                          generator, load_tensors, members, pick_device, read_json, save_tensors, stage_key, write_json)
 from .evaluation import PROTOCOLS, evaluate, network, protocol_for
-from .training import Recipe, baseline
+from .training import Recipe, as_targets, baseline
 
 # %% ../nbs/12_experiment.ipynb #9d556ba6
 class Method(NamedTuple):
@@ -228,10 +229,11 @@ def unpack(held: dict, space: Space) -> SyntheticSet:
     "What `pack` packed."
     return SyntheticSet(space=space, **{k: held[k] for k in ("images", "targets", "lr", "factor", "log")})
 
-# %% ../nbs/12_experiment.ipynb #ccbfe860
+# %% ../nbs/12_experiment.ipynb #845b5f4e
 def record_key(s: Setting, ipc: int = None) -> str:
     "The key of a cell: its evaluation and everything before it."
-    if s.distiller == "full": return stage_key("training", **inputs(s), protocol=s.protocol, recipe=asdict(BASELINE), n_eval=s.n_eval)
+    if s.protocol == "full": return stage_key("training", **inputs(s), recipe=asdict(BASELINE), n_eval=s.n_eval)
+    if s.distiller == "full": return stage_key("evaluation", **inputs(s), protocol=s.protocol, n_eval=s.n_eval)
     return stage_key("evaluation", synthetic=stage_key(METHODS[s.distiller].module, **inputs(s, ipc)), protocol=s.protocol, n_eval=s.n_eval)
 
 
@@ -292,22 +294,31 @@ def along(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet, last: float)
                        progress=reporter(f"evaluate IPC {ipc} at {it}", *part(s, ipc, 1)[1:] * 2))[0] for it, file in found.items()]
     return {"iteration": [*found, syn.log["iteration"][-1]], "accuracy": [*scores, last]} if found else {}
 
-# %% ../nbs/12_experiment.ipynb #945d5109
+# %% ../nbs/12_experiment.ipynb #f74a5a5a
 BASELINE = Recipe(epochs=50, lr=.05, schedule="constant")
 
 
 def run_baseline(s: Setting, ready: Prepared) -> dict:
     "Train the full-data baseline of a setting and write its record."
-    started, x, plain = perf_counter(), ready.train.inputs(), s.protocol == "full"
-    protocol = protocol_for("dance" if plain else s.protocol, ready.train.in_shape, len(x))
-    make, recipe = network("convnet", ready.train, protocol), BASELINE if plain else protocol.recipe
-    found = baseline(make, x, ready.train.labels, ready.test.inputs(), ready.test.labels, ready.train.n_classes, recipe,
+    if s.protocol != "full": return run_recipe(s, ready)
+    started, x = perf_counter(), ready.train.inputs()
+    make = network("convnet", ready.train, protocol_for("dance", ready.train.in_shape, len(x)))
+    found = baseline(make, x, ready.train.labels, ready.test.inputs(), ready.test.labels, ready.train.n_classes, BASELINE,
                      generator(s.seed, "baseline"), s.n_eval, reporter("baseline"))
     others = {}
     for name in ("noisy_val", "best_on_test"):
         values = torch.tensor(found[name], dtype=torch.float64)
         others |= {f"{name}_mean": values.mean().item(), f"{name}_std": values.std(correction=0).item(), f"{name}_accuracies": found[name]}
-    return write_record(s, ready, s.cells[0], found["last"], started, **others, curve=found["curve"], notes=[], config={"recipe": asdict(recipe)})
+    return write_record(s, ready, s.cells[0], found["last"], started, **others, curve=found["curve"], notes=[], config={"recipe": asdict(BASELINE)})
+
+
+def run_recipe(s: Setting, ready: Prepared) -> dict:
+    "The whole noisy set under a distiller's protocol, as if it were a synthetic set, and its record."
+    started, train = perf_counter(), ready.train
+    whole = SyntheticSet(train.inputs(), as_targets(train.labels, train.n_classes).to(train.images), space=train.space)
+    scores = evaluate(whole, ready.test, s.protocol, s.n_eval, generator(s.seed, "baseline"), progress=reporter("baseline"))
+    config = {"protocol": asdict(protocol_for(s.protocol, train.in_shape, len(train)))}
+    return write_record(s, ready, s.cells[0], scores, started, notes=[], config=config)
 
 # %% ../nbs/12_experiment.ipynb #d413c2e2
 def profile(name: str, **common) -> list: # of Settings; `common` holds device, root, folder

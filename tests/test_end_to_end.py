@@ -2,13 +2,13 @@
 import ctypes, json, subprocess, sys, time
 from pathlib import Path
 
-import nbformat, numpy, psutil, pytest, typer
+import nbformat, numpy, psutil, pytest, torch, typer
 from conftest import ROOT
 from PIL import Image
 from typer.testing import CliRunner
 
 from dd_lnl import cli, experiment, results
-from dd_lnl.core import InputError
+from dd_lnl.core import InputError, load_tensors
 
 TINY = dict(ipcs=[1, 2], n_eval=1, changes={"iterations": 4, "n_experts": 1, "expert": {"epochs": 1}})
 RANDOM = dict(distiller="random", protocol="dance", ipcs=[1], n_eval=1)
@@ -33,6 +33,7 @@ def walk(**values):
 def records(folder):
     "The records below `folder`, less what two runs of one cell may differ in."
     read = {path.stem: json.loads(path.read_text()) for path in Path(folder).glob("*/records/*.json")}
+    for record in read.values(): record["log"].pop("seconds", None)
     return {name: {k: v for k, v in record.items() if k not in ("profile", "wall_s", "distil_s", "peak_mib", "commit")}
             for name, record in read.items()}
 
@@ -154,6 +155,34 @@ def test_a_killed_run_continues_and_repeats_nothing(killed, done, monkeypatch):
     assert records(folder) == records(done) | {"digits_sym0.4_random_dance_ipc1_seed0": random} # as if nothing had happened
 
 
+DATM = dict(distiller="datm", ipcs=[1], changes={"iterations": 40, "syn_steps": 3, "max_start": 4, "first_max": 2,
+                                                 "expert": {"n_experts": 2, "epochs": 6, "keep": 5}})
+DISTIL = f"""
+import sys
+from dd_lnl import experiment as ex
+s = ex.setting(folder=sys.argv[1], **{DATM})
+ready = ex.prepare(s)
+ex.distilled(s, ready, 1, ex.experts(s, ready))
+"""
+
+
+def test_datm_killed_among_its_experts_and_while_matching_ends_as_if_it_had_not_been(tmp_path):
+    sets = {}
+    for name, killed_at in [("once", []), ("killed", ["experts/*/expert_000.npy", "unfinished/*/datm.pt"])]:
+        cache = tmp_path/name/"trial/cache"
+        for sign in killed_at:
+            run = subprocess.Popen([sys.executable, "-c", DISTIL, tmp_path/name])
+            stop = time.monotonic() + 120
+            while not list(cache.glob(sign)) and run.poll() is None and time.monotonic() < stop: time.sleep(.005)
+            run.kill()
+            run.wait()
+            assert list(cache.glob(sign)) and not list(cache.glob("synthetic/*.pt")) # it was in the middle
+        subprocess.run([sys.executable, "-c", DISTIL, tmp_path/name], check=True)
+        sets[name] = load_tensors(next(cache.glob("synthetic/*.pt")))
+    assert all(torch.equal(sets["once"][k], sets["killed"][k]) for k in ("images", "targets")) and sets["once"]["lr"] == sets["killed"]["lr"]
+    assert sets["once"]["log"]["loss"] == sets["killed"]["log"]["loss"]
+
+
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     "Sixty pictures of three kinds in a folder, with an index that has noisy labels beside the true ones; decoded below it."
@@ -189,10 +218,10 @@ def test_the_baseline_of_own_images_has_three_numbers(own):
 
 def test_help_names_the_commands():
     shown = CliRunner().invoke(cli.app, ["--help"])
-    assert shown.exit_code == 0 and all(f"\n  {name} " in shown.output for name in ("run", "reproduce", "status"))
+    assert shown.exit_code == 0 and all(f"\n  {name} " in shown.output for name in ("run", "reproduce", "status", "experts"))
 
 
-@pytest.mark.parametrize("name", ["run", "reproduce", "status"])
+@pytest.mark.parametrize("name", ["run", "reproduce", "status", "experts"])
 def test_every_option_is_explained(name):
     command = typer.main.get_command(cli.app).commands[name]
     assert command.help and [p.name for p in command.params if not p.help] == []
