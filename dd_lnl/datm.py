@@ -104,7 +104,7 @@ def second_pass_chunked(net, thetas, batches, seen, direction, lr, how, chunk):
     x_bars, y_bars, movings = (torch.cat(part) for part in zip(*[torch.vmap(one)(*row) for row in zip(*(r.split(chunk) for r in rows))]))
     return list(x_bars * -lr), list(y_bars * -lr), -movings.sum()
 
-# %% ../nbs/07_datm.ipynb #4c9887a8
+# %% ../nbs/07_datm.ipynb #63d87bf4
 @dataclass(frozen=True)
 class DatmConfig:
     "Everything that defines one distillation."
@@ -129,7 +129,7 @@ class DatmConfig:
     policy: str = "datm" # augmentation of the student's batches
     expert: ExpertConfig = ExpertConfig()
 
-
+# %% ../nbs/07_datm.ipynb #ed69f53a
 COLUMNS = ("syn_steps", "expert_epochs", "batch_syn", "lr_img", "lr_label", "lr_lr", "min_start", "first_max", "max_start", "growth")
 TABLE = {
     ("cifar10", 1):       (80, 2,   10,   100.,  5., 1e-7,  0,  4,  4,    0),
@@ -152,7 +152,7 @@ PRESETS = {
     "digits": dict(iterations=100, policy="datm_digits"),
 }
 
-
+# %% ../nbs/07_datm.ipynb #987a9144
 def preset(dataset: str, ipc: int, **changes) -> DatmConfig:
     "The configuration for a data set; one that has no entry gets CIFAR-10's, a JPEG copy its original's."
     if ipc < 1: raise InputError(f"IPC counts images per class and must be at least 1, but is {ipc}.")
@@ -253,7 +253,7 @@ def update(state: dict, found: Gradients, config: DatmConfig) -> dict:
         new |= {"V_" + name: V, name: torch.where(ok, state[name] - lr * V, state[name])}
     return new | {"skipped": state["skipped"] + ~ok, "in_a_row": torch.where(ok, 0, state["in_a_row"] + 1)}
 
-# %% ../nbs/07_datm.ipynb #6f4b021d
+# %% ../nbs/07_datm.ipynb #30059eae
 MEMORY = {"cpu": 2 * 2**30, "cuda": 16 * 2**30} # bytes that kept activations, or steps that go together, may take
 
 
@@ -269,7 +269,7 @@ def pretrain(train: LabelledImages, config: DatmConfig, *, rng, progress=None, c
     "The experts of a configuration."
     return trajectories.pretrain(train, config.expert, rng=rng, progress=progress, checkpoint=checkpoint)
 
-
+# %% ../nbs/07_datm.ipynb #a17a7fc8
 def distil(train: LabelledImages, # images and *observed* labels
            config: DatmConfig, *,
            experts: Trajectories = None, # None: train them now
@@ -302,7 +302,7 @@ def learned(state) -> dict:
     "What has been distilled so far, as the values of a SyntheticSet."
     return {"images": state["images"], "targets": state["logits"].softmax(1), "lr": float(state["lr"])}
 
-
+# %% ../nbs/07_datm.ipynb #a6f3b1fc
 def optimise(state, config, experts, net, seed, progress, checkpoint) -> dict:
     "Iterate from `state` to the end."
     S, every, log, warned = state["images"], lambda parts: -(-config.iterations // parts), state["log"], False
