@@ -19,7 +19,7 @@ import typer
 from . import experiment
 from .core import InputError, check_writable, choose, pick_device, read_json
 
-# %% ../nbs/16_cli.ipynb #dbfd8627
+# %% ../nbs/16_cli.ipynb #928c162f
 def notebooks() -> Path:
     "The folder of the experiment notebooks, which live beside the package in a clone."
     found = Path(experiment.__file__).parent.parent/"nbs"/"experiments"
@@ -34,7 +34,7 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": s
 def execute(notebook: str, # its name without the suffix
             output: Path, # where the executed notebook goes
             parameters: dict, # plain values
-            progress: Path = None, # file for the progress of its stages
+            progress: Path = None, # folder for the progress of its parts
             threads: int = 1) -> str: # "" if it went well, else the last line of the error
     "Execute an experiment notebook in a process of its own."
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -52,26 +52,27 @@ def execute(notebook: str, # its name without the suffix
 def execute_setting(s: experiment.Setting, progress: Path = None) -> str: # "" or the last line of the error
     "Execute the notebook of a setting."
     parameters = {k: v for k, v in vars(s).items() if v is not None or k == "tau"} # None is every other default
-    if s.distiller == "full": parameters = {k: v for k, v in parameters.items() if k not in ("distiller", "ipcs", "changes")}
-    return execute("baseline" if s.distiller == "full" else "setting", s.home/"notebooks"/f"{s.id}.ipynb", parameters, progress, s.threads)
+    plain = s.protocol == "full"
+    if plain: parameters = {k: v for k, v in parameters.items() if k not in ("distiller", "protocol", "ipcs", "controls", "changes")}
+    return execute("baseline" if plain else "setting", s.home/"notebooks"/f"{s.id}.ipynb", parameters, progress, s.threads)
 
-# %% ../nbs/16_cli.ipynb #7f45092d
+# %% ../nbs/16_cli.ipynb #72469a41
 BAR = "{l_bar}{bar}| {n:.1f}/{total} cells, {elapsed} so far, about {remaining} left {postfix}"
 
 
 def run_all(settings: list, jobs: int) -> dict: # {setting id: error}
     "Execute settings whose cells are not all finished, `jobs` at a time, under one progress bar."
     from tqdm import tqdm
-    keys = {s.id: {experiment.record_path(s, c): experiment.record_key(s, c.ipc) for c in s.cells} for s in settings}
-    def n_done(s): return sum((read_json(path) or {}).get("key") == key for path, key in keys[s.id].items())
-    todo, stop = [s for s in settings if n_done(s) < len(s.cells)], Event()
+    parts = [part for s in settings for part in s.parts]
+    keys = {part.id: {experiment.record_path(part, c): experiment.record_key(part, c.ipc) for c in part.cells} for part in parts}
+    def n_done(part): return sum((read_json(path) or {}).get("key") == key for path, key in keys[part.id].items())
+    todo, stop = [s for s in settings if any(n_done(part) < len(part.cells) for part in s.parts)], Event()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool, \
-            tqdm(total=sum(len(s.cells) for s in settings), initial=sum(map(n_done, settings)), unit="cell", bar_format=BAR) as bar:
-        files = {s.id: Path(folder)/f"{s.id}.json" for s in todo}
-        work = {s.id: pool.submit(lambda s: None if stop.is_set() else execute_setting(s, files[s.id]), s) for s in todo}
+            tqdm(total=sum(len(part.cells) for part in parts), initial=sum(map(n_done, parts)), unit="cell", bar_format=BAR) as bar:
+        work = {s.id: pool.submit(lambda s: None if stop.is_set() else execute_setting(s, Path(folder)), s) for s in todo}
         try:
             while True:
-                _show(bar, settings, n_done, files)
+                _show(bar, parts, n_done, Path(folder))
                 if all(f.done() for f in work.values()): break
                 sleep(1)
         except KeyboardInterrupt: sys.exit("dd_lnl: interrupted; the same command continues from here.")
@@ -79,13 +80,12 @@ def run_all(settings: list, jobs: int) -> dict: # {setting id: error}
     return {name: f.result() for name, f in work.items() if f.result()}
 
 
-def _show(bar, settings, n_done, files): # the whole cells that are done, and the parts of those under way
-    running = {s.id: read_json(files[s.id]) for s in settings if s.id in files}
-    now = [(n_done(s), len(s.cells), running.get(s.id) or {"fraction": 0., "label": ""}) for s in settings]
+def _show(bar, parts, n_done, folder): # the whole cells that are done, and the share of those under way
+    now = [(n_done(part), len(part.cells), read_json(folder/f"{part.id}.json") or {"fraction": 0., "label": ""}) for part in parts]
     bar.n = sum(max(done, n * r["fraction"]) for done, n, r in now)
     bar.set_postfix_str(", ".join(r["label"] for done, n, r in now if r["label"] and done < n)[:60])
 
-# %% ../nbs/16_cli.ipynb #1a723d11
+# %% ../nbs/16_cli.ipynb #4fd16b28
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
                   help="Does dataset distillation remove label noise? Run one setting, or reproduce a whole profile.")
 Device, Folder, Root = (Annotated[str, typer.Option(help=text)] for text in
@@ -97,9 +97,10 @@ Jobs = Annotated[int, typer.Option(min=1, help="Settings to run side by side; de
 def run(dataset: Annotated[str, typer.Option(help="digits, cifar10, cifar100, tinyimagenet, folder, or the name of a CSV index in the root.")] = "digits",
         noise: Annotated[str, typer.Option(help="sym, asym, idn, given, a human label set (aggre, worst, ...) or a CSV column.")] = "sym",
         tau: Annotated[str, typer.Option(help="Nominal noise rate from 0 to 1; none for human noise and given labels.")] = "0.4",
-        distiller: Annotated[str, typer.Option(help="datm, dance, the controls random and agreement, or full for the baseline on all noisy data.")] = "dance",
+        distiller: Annotated[str, typer.Option(help="datm, dance, rcig, the controls random and agreement, or full for the baseline on all noisy data.")] = "dance",
         protocol: Annotated[str, typer.Option(help="Recipe of the evaluation; default: the distiller's own.")] = None,
         ipcs: Annotated[str, typer.Option(help="Images per class, separated by commas.")] = "1,10,50",
+        controls: Annotated[str, typer.Option(help="Compared with it, separated by commas: full, random, agreement.")] = "",
         seed: Annotated[int, typer.Option(help="Of the noise, the distillation and the evaluation.")] = 0,
         n_eval: Annotated[int, typer.Option(help="Networks that judge.")] = 5,
         changes: Annotated[str, typer.Option(help='Fields of the distiller\'s preset to change, as JSON: \'{"iterations": 50}\'.')] = "{}",
@@ -108,12 +109,12 @@ def run(dataset: Annotated[str, typer.Option(help="digits, cifar10, cifar100, ti
         profile: Annotated[str, typer.Option(help="Results go to FOLDER/PROFILE.")] = "trial", folder: Folder = "outputs"):
     "Run one setting: a data set, noise, rate, distiller and seed, at a list of sizes."
     s = experiment.setting(dataset=dataset, noise=noise, tau=_number("tau", tau), distiller=distiller, protocol=protocol, ipcs=_numbers(ipcs),
-                           seed=seed, n_eval=n_eval, changes=_json(changes), device=device, threads=threads, root=root and str(Path(root).absolute()),
+                           controls=controls.split(",") if controls else [], seed=seed, n_eval=n_eval, changes=_json(changes), device=device, threads=threads, root=root and str(Path(root).absolute()),
                            size=size, profile=profile, folder=folder)
     experiment.prepare(s) # whatever is wrong with the data or the noise is said now
     _finish([s], run_all([s], 1))
-    for cell in s.cells:
-        record = experiment.finished(s, cell)
+    for part, cell in [(part, cell) for part in s.parts for cell in part.cells]:
+        record = experiment.finished(part, cell)
         print(f"{cell.id}: {100 * record['mean']:.1f} ± {100 * record['std']:.1f} % over {record['n']} networks")
     print(f"Executed notebook: {s.home/'notebooks'/s.id}.ipynb")
 
@@ -135,7 +136,7 @@ def _json(text):
     if not isinstance(found, dict): raise InputError(f"changes takes a JSON object of names and values, but was given {text!r}.")
     return found
 
-# %% ../nbs/16_cli.ipynb #fdde59e0
+# %% ../nbs/16_cli.ipynb #9f551083
 def _finish(settings, failed): # say what failed and how to repeat it
     for s in settings:
         if s.id not in failed: continue
@@ -145,8 +146,8 @@ def _finish(settings, failed): # say what failed and how to repeat it
 
 def repeat(s: experiment.Setting) -> str:
     "The command that runs a setting again."
-    shown = {k: v for k, v in vars(s).items() if v is not None and v != {} and not (s.distiller == "full" and k == "ipcs")}
-    texts = {"ipcs": lambda v: ",".join(map(str, v)), "changes": json.dumps}
+    shown = {k: v for k, v in vars(s).items() if v not in (None, {}, []) and not (s.distiller == "full" and k == "ipcs")}
+    texts = {**dict.fromkeys(["ipcs", "controls"], lambda v: ",".join(map(str, v))), "changes": json.dumps}
     return "dd_lnl run " + shlex.join(f"--{k.replace('_', '-')}={texts.get(k, str)(v)}" for k, v in ({"tau": "none"} | shown).items())
 
 # %% ../nbs/16_cli.ipynb #ab03cc09
@@ -184,29 +185,29 @@ def set_aside(home: Path):
             (home/"superseded").mkdir(parents=True, exist_ok=True)
             (home/part).rename(home/"superseded"/part)
 
-# %% ../nbs/16_cli.ipynb #5da0363b
+# %% ../nbs/16_cli.ipynb #696d8cb2
 @app.command()
 def status(profile: Annotated[str, typer.Option(help=f"One of: {', '.join(experiment.PROFILES)}.")] = "digits",
            device: Device = "cpu", root: Root = None, folder: Folder = "outputs"):
     "Tell which cells of a profile are finished, missing, or made by other code."
     settings = experiment.profile(profile, device=device, root=root and str(Path(root).absolute()), folder=folder)
-    total = 0
-    for s in settings:
+    total, parts = 0, [part for s in settings for part in s.parts]
+    for s in parts:
         states = {c: "done" if experiment.finished(s, c) else "outdated or damaged" if experiment.record_path(s, c).exists() else "missing" for c in s.cells}
         total += (done := list(states.values()).count("done"))
         rest = ", ".join(f"{'all data' if c.ipc is None else f'IPC {c.ipc}'} {state}" for c, state in states.items() if state != "done")
         print(f"{done}/{len(states)}  {s.id}{'  (' + rest + ')' if rest else ''}")
-    print(f"{total} of {sum(len(s.cells) for s in settings)} cells of {profile} are finished." +
-          ("" if total == sum(len(s.cells) for s in settings) else f" Continue with: dd_lnl reproduce --profile {profile} --folder {folder}"))
+    n_cells = sum(len(s.cells) for s in parts)
+    print(f"{total} of {n_cells} cells of {profile} are finished." + ("" if total == n_cells else f" Continue with: dd_lnl reproduce --profile {profile} --folder {folder}"))
 
-# %% ../nbs/16_cli.ipynb #e1d1aeab
+# %% ../nbs/16_cli.ipynb #a76fec1c
 @app.command()
 def experts(profile: Annotated[str, typer.Option(help="Whose experts: a profile, or trial for those of single runs.")] = "digits",
             prune: Annotated[str, typer.Option(help="A store to delete, or unused for all that the profile's settings would not use.")] = None,
             device: Device = "cpu", root: Root = None, folder: Folder = "outputs"):
     "Show the stored experts of a profile and their size; prune them."
     settings = experiment.profile(profile, device=device, root=root and str(Path(root).absolute()), folder=folder) if profile in experiment.PROFILES else []
-    used = {path.name for path in map(experiment.experts_folder, settings) if path}
+    used = {path.name for s in settings for path in map(experiment.experts_folder, s.parts) if path}
     stores = sorted(path for path in (Path(folder)/profile/"cache"/"experts").glob("*") if path.is_dir())
     if prune and prune != "unused": choose("store", prune, [path.name for path in stores])
     for store in stores:

@@ -37,7 +37,7 @@ _rcig = Protocol(Recipe(epochs=1, batch=256, lr=1e-4, weight_decay=0., optimiser
 PROTOCOLS = {"dance": _dance, "datm": _datm, "rcig": _rcig,
              "rcig_noaug": replace(_rcig, recipe=replace(_rcig.recipe, policy="none"))}
 
-# %% ../nbs/11_evaluation.ipynb #b18e8607
+# %% ../nbs/11_evaluation.ipynb #bed89de6
 def protocol_for(name: str, # "dance" | "datm" | "rcig" | "rcig_noaug"
                  in_shape, # (C, H, W)
                  n: int) -> Protocol: # training examples, after cutting
@@ -47,7 +47,7 @@ def protocol_for(name: str, # "dance" | "datm" | "rcig" | "rcig_noaug"
     if min(in_shape[1:]) < 16:
         policy = {"none": "none"}.get(p.recipe.policy, f"{p.recipe.policy}_digits")
         lr = 1e-3 if name.startswith("rcig") else p.recipe.lr
-        p = replace(p, recipe=replace(p.recipe, policy=policy, lr=lr), width=32, steps=400, mirror=False)
+        p = replace(p, recipe=replace(p.recipe, policy=policy, lr=lr, batch=min(p.recipe.batch, 128)), width=32, steps=400, mirror=False)
     if p.steps is None: return p
     per_epoch = -(-n * (1 + p.mirror) // p.recipe.batch)
     return replace(p, recipe=replace(p.recipe, epochs=-(-p.steps // per_epoch)))

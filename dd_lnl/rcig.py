@@ -46,14 +46,14 @@ class RcigConfig:
     pool_steps: int = 15 # a model's training steps after an iteration, at most
     max_age: int = 100 # training steps after which a model is replaced
 
-# %% ../nbs/09_rcig.ipynb #048f6051
+# %% ../nbs/09_rcig.ipynb #6d793319
 DIGITS = dict(width=32, mirror=False, batch_real=256, lr_img=.1, lr_label=.05, n_models=10)
 PRESETS = { # by data set and IPC; between two rows, the one above holds
     "cifar10": {1: {}},
     "cifar100": {1: {}, 50: dict(mirror=False, subset=2000)},
     "tinyimagenet": {1: {}, 10: dict(mirror=False, subset=500)},
-    "digits": {1: dict(DIGITS, lr_label=.02, iterations=150, lr_inner=1e-3, lr_hinv=4.),
-               10: dict(DIGITS, iterations=60, lr_inner=.01, lr_hinv=.7), 50: dict(DIGITS, iterations=20, lr_inner=.015, lr_hinv=.4)},
+    "digits": {1: dict(DIGITS, lr_label=.02, iterations=100, lr_inner=1e-3, lr_hinv=4.),
+               10: dict(DIGITS, iterations=40, lr_inner=.01, lr_hinv=.7), 50: dict(DIGITS, iterations=14, lr_inner=.015, lr_hinv=.4)},
 }
 
 
