@@ -187,7 +187,7 @@ def stretch(s: Setting, ipc: int, stage: int) -> tuple: # stage 0: distil, 1: ev
     k, i = len(s.ipcs), sorted(s.ipcs).index(ipc)
     return tuple(.1 + .45 * (stage + (i + j) / k) for j in (0, 1))
 
-# %% ../nbs/12_experiment.ipynb #6a9f2c72
+# %% ../nbs/12_experiment.ipynb #8862a4fd
 def inputs(s: Setting, ipc: int = None) -> dict:
     "What a distillation depends on, as plain values."
     config = asdict(METHODS[s.distiller].preset(s.dataset, ipc, **s.changes)) if ipc else {}
@@ -212,8 +212,9 @@ def experts_folder(s: Setting) -> Path: # None where the distiller has none
 
 def experts(s: Setting, ready: Prepared):
     "The experts that all sizes share (None where the distiller has none), continued if some are there."
-    method, folder = METHODS[s.distiller], experts_folder(s)
+    folder = experts_folder(s)
     if folder is None: return None
+    method = METHODS[s.distiller]
     write_json(folder/"made_for.json", {k: getattr(s, k) for k in ("dataset", "noise", "tau", "seed")} | {"by": method.experts})
     return method.pretrain(ready.train, method.preset(s.dataset, 1, **s.changes), rng=generator(s.seed, "experts"),
                            progress=reporter(s, "experts", 0, .1), checkpoint=folder)
