@@ -7,7 +7,7 @@ from conftest import ROOT
 from PIL import Image
 from typer.testing import CliRunner
 
-from dd_lnl import cli, experiment, results
+from dd_lnl import cli, experiment, profiles, results
 from dd_lnl.core import InputError, load_tensors
 
 TINY = dict(ipcs=[1, 2], n_eval=1, changes={"iterations": 4, "n_experts": 1, "expert": {"epochs": 1}})
@@ -96,9 +96,8 @@ def test_papermill_fails_before_anything_is_written(tmp_path):
 # A profile of two settings in the place of `digits`, reproduced one setting after the other, without its figures.
 DRIVER = f"""
 import sys
-from dd_lnl import cli, experiment
-experiment.PROFILES["tiny"] = lambda **common: [experiment.setting(**values, **common) for values in ({RANDOM}, {TINY})]
-cli.FIGURES = ()
+from dd_lnl import cli
+cli.PROFILES["tiny"], cli.FIGURES = [{RANDOM}, {TINY}], {{}}
 cli.reproduce("tiny", folder=sys.argv[1], jobs=1)
 """
 
@@ -132,7 +131,7 @@ def killed(tmp_path_factory):
 
 def test_a_killed_run_takes_its_notebooks_with_it(killed):
     folder, running = killed
-    assert len(running) == 2 # papermill and a kernel
+    assert len(running) == 3 # the engine, a job and its kernel
     stop = time.monotonic() + 10
     while alive(running) and time.monotonic() < stop: time.sleep(.1)
     assert alive(running) == []
@@ -145,7 +144,7 @@ def test_a_killed_run_continues_and_repeats_nothing(killed, done, monkeypatch):
     whole = done/"trial/records/digits_sym0.4_dance_dance_ipc2_seed0.json"
     (folder/"tiny/records"/whole.name).write_text(whole.read_text()[:whole.stat().st_size // 2]) # as if cut by something else
     with pytest.warns(UserWarning, match=whole.name): assert results.load("tiny", folder).ipc.tolist() == [1, 1] # and not drawn
-    monkeypatch.setitem(experiment.PROFILES, "tiny", lambda **common: [experiment.setting(**v, **common) for v in (RANDOM, TINY)])
+    monkeypatch.setitem(profiles.PROFILES, "tiny", [RANDOM, TINY])
     status = CliRunner().invoke(cli.app, ["status", "--profile", "tiny", "--folder", str(folder)]).output
     assert "1/2  digits_sym0.4_dance_dance_seed0  (IPC 2 outdated or damaged)" in status
     assert "2 of 3 cells of tiny are finished. Continue with: dd_lnl reproduce --profile tiny" in status

@@ -25,7 +25,8 @@ def pins(lock, python):
 def unmet(lock, python):
     "The requirements of settings.ini that the lock does not meet."
     pinned = pins(lock, python)
-    return [str(r) for r in REQUIRED if pinned.get(canonicalize_name(r.name), "none") not in r.specifier]
+    met = lambda r: (name := canonicalize_name(r.name)) in pinned and pinned[name] in r.specifier
+    return [str(r) for r in REQUIRED if not met(r)]
 
 
 @pytest.mark.parametrize("python", ["3.11.0", "3.12.0", "3.13.0"])

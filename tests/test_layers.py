@@ -11,9 +11,9 @@ MAY_IMPORT = {
     "core": [], "data": ["core"], "noise": ["core"], "networks": ["core"], "augmentation": ["core"],
     "training": BASE[:3], "trajectories": BASE,
     **{method: [*BASE, "trajectories"] for method in METHODS[1:]},
-    "evaluation": BASE, "experiment": [*BELOW, "__version__"],
-    "results": ["core"], "figures": ["core", "results"], "theory": ["core", "results"],
-    "cli": [*BELOW, "experiment", "results", "figures", "theory"],
+    "evaluation": BASE, "engine": [], "experiment": [*BELOW, "engine", "__version__"], "profiles": [*BELOW, "experiment"],
+    "results": ["core"], "figures": ["core", "results"], "theory": ["core", "results"], "report": ["core", "results"],
+    "cli": [*BELOW, "experiment", "engine", "profiles", "report", "results", "figures", "theory"],
     "__main__": ["cli"], "__init__": [], "_modidx": [],
 }
 MODULES = {".".join(p.relative_to(ROOT/"dd_lnl").with_suffix("").parts): p for p in (ROOT/"dd_lnl").rglob("*.py")}

@@ -1,0 +1,21 @@
+# The notebooks of a plan, each a job: `dd_lnl reproduce` writes the plan and calls `settings`, then `figures`; by hand
+#   snakemake settings --config plan=outputs/digits/cache/plan.json --directory outputs/digits/cache/engine --cores 2
+import json
+from pathlib import Path
+
+plan = json.loads(Path(config["plan"]).read_text())
+
+rule settings:
+    input: [f"settings/{name}" for name in plan["settings"]]
+
+rule figures:
+    input: [f"figures/{name}" for name in plan["figures"]]
+
+# Which cells are finished is for the records to say: what is in the plan is to be done, and the touched file only ends the job.
+rule notebook:
+    output: touch("{kind}/{name}")
+    threads: lambda job: plan[job.kind][job.name]["threads"]
+    resources: gpu=lambda job: plan[job.kind][job.name]["gpu"]
+    retries: 1 # two kernels that start at the same moment may fight for a port
+    params: python=plan["python"], place=plan["place"], plan=config["plan"]
+    shell: "cd {params.place:q} && exec {params.python:q} -c 'from dd_lnl.engine import job; job()' {params.plan:q} {wildcards.kind} {wildcards.name:q}"
