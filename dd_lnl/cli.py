@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BAR', 'app', 'Device', 'Folder', 'Root', 'Jobs', 'Profile', 'Cifar10', 'FIGURES', 'notebooks', 'entry',
            'setting_entry', 'write_plan', 'start', 'run_engine', 'run_all', 'show', 'run', 'repeat', 'chosen',
-           'reproduce', 'rehearse', 'draw', 'default_jobs', 'set_aside', 'status', 'plan', 'experts', 'main']
+           'reproduce', 'rehearse', 'in_all', 'draw', 'default_jobs', 'set_aside', 'status', 'plan', 'experts', 'main']
 
 # %% ../nbs/16_cli.ipynb #3bcc3a5f
 import json, os, shlex, shutil, subprocess, sys
@@ -173,7 +173,7 @@ def repeat(s: experiment.Setting) -> str:
     texts = {**dict.fromkeys(["ipcs", "controls"], lambda v: ",".join(map(str, v))), "changes": json.dumps}
     return "dd_lnl run " + shlex.join(f"--{k.replace('_', '-')}" + (f"={texts.get(k, str)(v)}" if v is not True else "") for k, v in ({"tau": "none"} | shown).items())
 
-# %% ../nbs/16_cli.ipynb #d19e7be4
+# %% ../nbs/16_cli.ipynb #cce7519c
 Profile = Annotated[str, typer.Option(help=f"One of {', '.join(PROFILES)}, or a TOML file of one's own.")]
 Cifar10 = Annotated[str, typer.Option("--cifar10", help="Which copy of CIFAR-10, by its name in the root.")]
 
@@ -191,19 +191,22 @@ def reproduce(profile: Profile = "digits",
               options: Annotated[list[str], typer.Argument(help="After --, options for snakemake, e.g. -- --executor slurm.")] = None):
     "Compute every cell of a profile that is not finished, and draw its figures. Safe to interrupt: the same command continues."
     settings = chosen(profile, device, root, folder, cifar10)
-    if dry_run: return rehearse(settings, folder)
+    if dry_run: return rehearse(settings)
     home, jobs = check_writable(settings[0].home), jobs or default_jobs(settings)
     if fresh: set_aside(home)
     failed = run_all(settings, jobs, options or ()) | draw(settings, jobs)
     _finish(settings, failed)
 
 
-def rehearse(settings, folder):
+def rehearse(settings):
     "List the settings that are not finished, and what they cost."
-    for s in settings:
-        left = [c for part in s.parts for c in part.cells if not experiment.finished(part, c)]
-        if left: print(f"{s.id}: {len(left)} cells")
-    print("", table_of(settings, folder), sep="\n")
+    found = table_of(settings).query("missing > 0").drop(columns=["dataset", "distiller", "cells", "done"])
+    print(found.round(1).to_string(index=False), in_all(found), sep="\n")
+
+
+def in_all(found) -> str: # a table from `profiles.plan`
+    "The sums of a table."
+    return "in all: " + ", ".join(f"{total:,.1f} {name}" for name, total in found.sum(numeric_only=True).items())
 
 
 def draw(settings: list, jobs: int) -> dict: # {figure: error}
@@ -250,14 +253,14 @@ def status(profile: Profile = "digits", device: Device = "cpu", root: Root = Non
     n_cells = sum(len(s.cells) for s in parts)
     print(f"{total} of {n_cells} cells of {profile} are finished." + ("" if total == n_cells else f" Continue with: dd_lnl reproduce --profile {profile} --folder {folder}"))
 
-# %% ../nbs/16_cli.ipynb #b544c365
+# %% ../nbs/16_cli.ipynb #54017e0c
 @app.command()
 def plan(profile: Profile = "paper",
          tflops: Annotated[float, typer.Option(min=.001, help="Estimate for a device that sustains so many TFLOP/s, instead of the benchmarks' machines.")] = None,
          device: Device = "cpu", root: Root = None, folder: Folder = "outputs", cifar10: Cifar10 = "cifar10"):
-    "Print the cells of a profile by data set, noise and distiller: done, missing, device hours, disk."
-    found = table_of(chosen(profile, device, root, folder, cifar10), folder, tflops)
-    print(found.round(1).to_string(), "", f"in all: {found.sum().round(1).to_dict()}", sep="\n")
+    "Print the cells of a profile by data set and distiller (its controls included): done, missing, hours of one device for the missing ones, disk."
+    found = table_of(chosen(profile, device, root, folder, cifar10), tflops).groupby(["dataset", "distiller"], sort=False).sum(numeric_only=True)
+    print(found.round(1).to_string(), in_all(found), sep="\n")
 
 # %% ../nbs/16_cli.ipynb #f45f0c65
 @app.command()

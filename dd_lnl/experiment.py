@@ -46,7 +46,7 @@ METHODS = {
 }
 CONTROLS = ("full", *(name for name, method in METHODS.items() if method.protocol is None)) # full: all the noisy data
 
-# %% ../nbs/12_experiment.ipynb #70d3e61b
+# %% ../nbs/12_experiment.ipynb #71a4cede
 @dataclass(frozen=True)
 class Setting:
     "One data set, noise, rate, distiller and seed, at a list of sizes."
@@ -87,7 +87,7 @@ class Setting:
     @property
     def home(self) -> Path: return Path(self.folder)/self.profile
 
-
+# %% ../nbs/12_experiment.ipynb #e9a9c0a8
 def config(s: Setting, ipc: int):
     "The distiller's configuration at one size."
     reference = datm.deviations(s.dataset, s.noise, s.tau, ipc) if s.deviations and s.distiller == "datm" else {}

@@ -1,5 +1,5 @@
 """The whole way, from a command to records on disk: computed, repeated, killed and continued, with data of one's own."""
-import ctypes, json, subprocess, sys, time
+import ctypes, json, random, subprocess, sys, time
 from pathlib import Path
 
 import nbformat, numpy, psutil, pytest, torch, typer
@@ -7,7 +7,7 @@ from conftest import ROOT
 from PIL import Image
 from typer.testing import CliRunner
 
-from dd_lnl import cli, experiment, profiles, results
+from dd_lnl import cli, engine, experiment, profiles, results
 from dd_lnl.core import InputError, load_tensors
 
 TINY = dict(ipcs=[1, 2], n_eval=1, changes={"iterations": 4, "n_experts": 1, "expert": {"epochs": 1}})
@@ -140,7 +140,7 @@ def test_a_killed_run_takes_its_notebooks_with_it(killed):
 
 def test_a_killed_run_continues_and_repeats_nothing(killed, done, monkeypatch):
     folder, _ = killed
-    before, (random,) = state(folder), [record for name, record in records(folder).items() if "random" in name]
+    before, (other,) = state(folder), [record for name, record in records(folder).items() if "random" in name]
     whole = done/"trial/records/digits_sym0.4_dance_dance_ipc2_seed0.json"
     (folder/"tiny/records"/whole.name).write_text(whole.read_text()[:whole.stat().st_size // 2]) # as if cut by something else
     with pytest.warns(UserWarning, match=whole.name): assert results.load("tiny", folder).ipc.tolist() == [1, 1] # and not drawn
@@ -151,7 +151,44 @@ def test_a_killed_run_continues_and_repeats_nothing(killed, done, monkeypatch):
     subprocess.run([sys.executable, "-c", DRIVER, folder], capture_output=True, check=True)
     assert before.items() <= state(folder).items() # neither computed nor written again
     assert [p.name for p in (folder/"tiny/notebooks").iterdir()] == ["digits_sym0.4_dance_dance_seed0.ipynb"]
-    assert records(folder) == records(done) | {"digits_sym0.4_random_dance_ipc1_seed0": random} # as if nothing had happened
+    assert records(folder) == records(done) | {"digits_sym0.4_random_dance_ipc1_seed0": other} # as if nothing had happened
+
+
+@pytest.mark.slow
+def test_killed_at_three_random_moments_it_ends_as_if_it_had_not_been(done, tmp_path):
+    moments, before = random.Random(), {}
+    for _ in range(3):
+        driver = subprocess.Popen([sys.executable, "-c", DRIVER, tmp_path], stderr=subprocess.DEVNULL)
+        time.sleep(moments.uniform(5, 25))
+        driver.kill()
+        driver.wait()
+        assert before.items() <= state(tmp_path).items()
+        before = state(tmp_path)
+    subprocess.run([sys.executable, "-c", DRIVER, tmp_path], capture_output=True, check=True)
+    assert before.items() <= state(tmp_path).items()
+    walk(folder=str(tmp_path/"whole"), **RANDOM)
+    assert records(tmp_path) == records(done) | records(tmp_path/"whole")
+
+
+def test_a_setting_that_fails_is_named_and_the_rest_is_complete(tmp_path, monkeypatch, capfd):
+    too_many = dict(distiller="datm", ipcs=[200], n_eval=1) # more images of a class than there are
+    monkeypatch.setitem(profiles.PROFILES, "tiny", [too_many, TINY])
+    monkeypatch.setattr(cli, "FIGURES", {"figure_2": ["sym"]})
+    with pytest.raises(typer.Exit): cli.reproduce("tiny", folder=str(tmp_path), jobs=2)
+    said = capfd.readouterr().err
+    for line in ("Failed: digits_sym0.4_datm_datm_seed0\n  InputError: Class", "fewer than IPC 200", "again: dd_lnl run --tau=0.4 --profile=tiny"): assert line in said
+    assert engine.error(tmp_path/"tiny/notebooks/digits_sym0.4_datm_datm_seed0.ipynb").startswith("InputError")
+    assert sorted(state(tmp_path)) == [f"digits_sym0.4_dance_dance_ipc{ipc}_seed0" for ipc in (1, 2)]
+    assert (tmp_path/"tiny/figures/figure_2.png").exists()
+
+
+def test_a_dry_run_of_the_paper_lists_its_grid(tmp_path):
+    shown = CliRunner().invoke(cli.app, ["reproduce", "--profile", "paper", "--dry-run", "--folder", str(tmp_path)]).output
+    settings = profiles.profile("paper")
+    assert len(settings) > 100 and all(f"{s.id} " in shown for s in settings)
+    n = sum(len(part.cells) for s in settings for part in s.parts)
+    assert f"in all: {n}.0 missing" in shown and " h on " in shown and " GB" in shown
+    assert not list(tmp_path.iterdir())
 
 
 DATM = dict(distiller="datm", ipcs=[1], changes={"iterations": 40, "syn_steps": 3, "max_start": 4, "first_max": 2,

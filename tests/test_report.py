@@ -1,0 +1,81 @@
+"""The report, as a person opens it: in a browser, without a network, from the front page to a figure and to an executed notebook."""
+import json, os, shutil
+
+import pytest
+from conftest import ROOT
+
+os.environ["SE_OFFLINE"] = "true" # selenium is to use the installed driver and to download none
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from dd_lnl.report import build
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+SAMPLE = "digits_sym0.4_datm_datm_seed0" # its executed notebook is committed
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning") # of Sphinx, about its extensions
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory):
+    "The front page of a report on the committed digits results."
+    held, home = ROOT/"outputs"/"digits", tmp_path_factory.mktemp("outputs")/"digits"
+    for part in ("records", "figures", "tables"): shutil.copytree(held/part, home/part)
+    (home/"notebooks").mkdir()
+    for path in (held/"notebooks").glob("*.ipynb"):
+        if "_seed" not in path.stem or path.stem == SAMPLE: shutil.copy(path, home/"notebooks")
+    return build(home)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    "Headless chromium, which notes every address that it asks for."
+    if not (CHROMIUM and DRIVER): pytest.skip("no browser: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for option in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1300,1000"): options.add_argument(f"--{option}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def click(browser, front, css):
+    "Open the front page and click what `css` finds there; the text of what was clicked."
+    browser.get(front.as_uri())
+    link = browser.find_element(By.CSS_SELECTOR, css)
+    text = link.text
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", link)
+    link.click()
+    return text
+
+
+def drawn(browser):
+    "The widths in pixels of the pictures that the page really shows."
+    return [n for image in browser.find_elements(By.CSS_SELECTOR, "div.body img") if (n := int(image.get_property("naturalWidth"))) and image.is_displayed()]
+
+
+def test_from_the_front_page_to_a_figure(browser, front):
+    click(browser, front, "a img[src*='figure_2']")
+    assert browser.current_url.endswith("notebooks/figure_2.html")
+    assert "Figure 2" in browser.title and max(drawn(browser)) > 300
+
+
+def test_from_a_number_to_the_notebook_that_made_it(browser, front):
+    number = click(browser, front, f"table a[href*='{SAMPLE}']")
+    assert browser.current_url.endswith(f"notebooks/{SAMPLE}.html")
+    assert "±" in number and f"{number} %" in browser.find_element(By.TAG_NAME, "body").text
+    assert drawn(browser)
+
+
+def test_nothing_is_asked_of_the_network(browser, front):
+    browser.get(front.as_uri())
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert asked and not [url for url in asked if not url.startswith(("file:", "data:"))]
+
+
+def test_every_link_leads_somewhere(browser, front):
+    browser.get(front.as_uri())
+    links = {link.get_property("href").partition("#")[0] for link in browser.find_elements(By.TAG_NAME, "a")}
+    missing = [link for link in links if link.startswith("file:") and not os.path.exists(link.removeprefix("file://"))]
+    assert len(links) > 5 and not missing
