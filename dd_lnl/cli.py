@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['BAR', 'app', 'Device', 'Folder', 'Root', 'Jobs', 'Profile', 'Cifar10', 'FIGURES', 'notebooks', 'entry',
-           'setting_entry', 'write_plan', 'start', 'run_engine', 'run_all', 'show', 'run', 'repeat', 'chosen',
+           'setting_entry', 'alone', 'write_plan', 'start', 'run_engine', 'run_all', 'show', 'run', 'repeat', 'chosen',
            'reproduce', 'rehearse', 'in_all', 'draw', 'default_jobs', 'set_aside', 'status', 'plan', 'experts', 'main']
 
-# %% ../nbs/16_cli.ipynb #3bcc3a5f
+# %% ../nbs/16_cli.ipynb #0f9f8467
 import json, os, shlex, shutil, subprocess, sys
+from contextlib import contextmanager
 from pathlib import Path
 from time import sleep, time
 from typing import Annotated
@@ -21,7 +22,7 @@ from .core import InputError, check_writable, choose, pick_device, read_json, wr
 from .engine import die_with_parent, error
 from .profiles import PROFILES, profile as settings_of, plan as table_of
 
-# %% ../nbs/16_cli.ipynb #26faa0b1
+# %% ../nbs/16_cli.ipynb #99db4258
 def notebooks() -> Path:
     "The folder of the experiment notebooks, which live beside the package in a clone."
     found = Path(experiment.__file__).parent.parent/"nbs"/"experiments"
@@ -43,6 +44,17 @@ def setting_entry(s: experiment.Setting) -> dict:
                  s.threads, pick_device(s.device).type == "cuda")
 
 
+@contextmanager
+def alone(home: Path, name: str):
+    "Refuses to begin while another process is at the same plan."
+    home = check_writable(home/"cache")
+    try:
+        with FileLock(home/f"{name}.lock", blocking=False):
+            shutil.rmtree(home/"plans"/name, ignore_errors=True)
+            yield
+    except Timeout: raise InputError(f"Another run is at work in {home.parent}: wait for it, or choose another --folder.") from None
+
+
 def write_plan(home: Path, name: str, settings: dict, figures: dict, jobs: int) -> Path: # entries by name
     "Write what is to be done to <home>/cache/plans/<name>/plan.json."
     path = (home/"cache"/"plans"/name/"plan.json").absolute()
@@ -50,7 +62,7 @@ def write_plan(home: Path, name: str, settings: dict, figures: dict, jobs: int) 
                       "python": sys.executable, "place": os.getcwd(), "progress": str(path.parent/"progress")})
     return path
 
-# %% ../nbs/16_cli.ipynb #4b7e5ab5
+# %% ../nbs/16_cli.ipynb #39a4c08e
 def start(target: str, # "settings" | "figures"
           plan: Path, jobs: int, threads: int = 1, options=(), # more options for snakemake
           log=None): # an open file; None: the terminal
@@ -64,16 +76,14 @@ def start(target: str, # "settings" | "figures"
 def run_engine(target: str, plan: Path, jobs: int, threads: int = 1, options=(), tick=lambda: None) -> dict: # {name: error}
     "Run one kind of a plan's entries to the end; `tick` is called every second."
     began = time()
-    try:
-        with FileLock(plan.with_suffix(".lock"), blocking=False), open(plan.with_suffix(".log"), "w") as log:
-            engine = start(target, plan, jobs, threads, options, log)
-            try:
-                while engine.poll() is None:
-                    tick()
-                    sleep(1)
-            except KeyboardInterrupt: sys.exit("dd_lnl: interrupted; the same command continues from here.")
-            finally: engine.kill()
-    except Timeout: raise InputError(f"Another run is at work in {plan.parent}: wait for it, or choose another --folder.") from None
+    with open(plan.with_suffix(".log"), "w") as log:
+        engine = start(target, plan, jobs, threads, options, log)
+        try:
+            while engine.poll() is None:
+                tick()
+                sleep(1)
+        except KeyboardInterrupt: sys.exit("dd_lnl: interrupted; the same command continues from here.")
+        finally: engine.kill()
     if not engine.returncode: return {}
     said = plan.with_suffix(".log").read_text()
     if "Error in rule" not in said: raise InputError(f"The workflow engine gave up: {said.strip().splitlines()[-1]} (all it said is in {plan.with_suffix('.log')})")
@@ -81,7 +91,7 @@ def run_engine(target: str, plan: Path, jobs: int, threads: int = 1, options=(),
     return {name: error(path) if path.exists() and path.stat().st_mtime > began else "it was not started" for name, path in outputs.items()
             if not path.exists() or path.stat().st_mtime < began or error(path)}
 
-# %% ../nbs/16_cli.ipynb #9c346262
+# %% ../nbs/16_cli.ipynb #e5e70187
 BAR = "{l_bar}{bar}| {n:.1f}/{total} cells, {elapsed} so far, about {remaining} left {postfix}"
 
 
@@ -93,10 +103,9 @@ def run_all(settings: list, jobs: int, options=()) -> dict: # {setting id: error
     def n_done(part): return sum((read_json(path) or {}).get("key") == key for path, key in keys[part.id].items())
     todo = [s for s in settings if any(n_done(part) < len(part.cells) for part in s.parts)]
     if not todo: return {}
-    name = todo[0].id if len(settings) == 1 else "profile"
-    shutil.rmtree(todo[0].home/"cache"/"plans"/name, ignore_errors=True)
-    plan = write_plan(todo[0].home, name, {s.id: setting_entry(s) for s in todo}, {}, jobs)
-    with tqdm(total=sum(len(part.cells) for part in parts), initial=sum(map(n_done, parts)), unit="cell", bar_format=BAR) as bar:
+    home, name = todo[0].home, todo[0].id if len(settings) == 1 else "profile"
+    with alone(home, name), tqdm(total=sum(len(part.cells) for part in parts), initial=sum(map(n_done, parts)), unit="cell", bar_format=BAR) as bar:
+        plan = write_plan(home, name, {s.id: setting_entry(s) for s in todo}, {}, jobs)
         failed = run_engine("settings", plan, jobs, max(s.threads for s in todo), options, lambda: show(bar, parts, n_done, plan.parent/"progress"))
         show(bar, parts, n_done, plan.parent/"progress")
     return failed
@@ -173,7 +182,7 @@ def repeat(s: experiment.Setting) -> str:
     texts = {**dict.fromkeys(["ipcs", "controls"], lambda v: ",".join(map(str, v))), "changes": json.dumps}
     return "dd_lnl run " + shlex.join(f"--{k.replace('_', '-')}" + (f"={texts.get(k, str)(v)}" if v is not True else "") for k, v in ({"tau": "none"} | shown).items())
 
-# %% ../nbs/16_cli.ipynb #cce7519c
+# %% ../nbs/16_cli.ipynb #2a491ab2
 Profile = Annotated[str, typer.Option(help=f"One of {', '.join(PROFILES)}, or a TOML file of one's own.")]
 Cifar10 = Annotated[str, typer.Option("--cifar10", help="Which copy of CIFAR-10, by its name in the root.")]
 
@@ -215,7 +224,7 @@ def draw(settings: list, jobs: int) -> dict: # {figure: error}
     names = [name for name, kinds in FIGURES.items() if kinds is None or noises & {*kinds}]
     if not names: return {}
     figures = {name: entry(name, home/"notebooks"/f"{name}.ipynb", {"profile": settings[0].profile, "folder": settings[0].folder}) for name in names}
-    failed = run_engine("figures", write_plan(home, "figures", {}, figures, jobs), jobs)
+    with alone(home, "figures"): failed = run_engine("figures", write_plan(home, "figures", {}, figures, jobs), jobs)
     for name in names:
         if name in failed: print(f"{name} was not drawn: {failed[name]}", file=sys.stderr)
         else: print(f"{name}: {home/'notebooks'/name}.ipynb")
