@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh Linux machine with Python 3.11 to 3.13:
-#   make artifact   sets up .venv from requirements.lock, runs the digits profile anew, draws its figures
+#   make artifact   sets up .venv from requirements.lock, runs the digits profile anew, draws its figures, builds a report
 #   make test       sets up .venv if needed, runs every chapter and every test
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
@@ -27,10 +27,11 @@ lock: .venv/ready
 	| $(BIN)/uv pip compile - --universal --generate-hashes --no-header --no-annotate --python-version 3.11 -q -o requirements.lock
 
 # uv leaves installed packages alone when the lock has not changed, so this step is short after the first time.
+# They are compiled at once: every kernel imports them, and two that start together would each compile them anew.
 .venv/ready: requirements.lock settings.ini setup.py
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f'dd_lnl needs Python 3.11 to 3.13, but {sys.executable} is {v[0]}.{v[1]}: name another with make PYTHON=python3.12 ...')"
 	@$(PYTHON) -m venv .venv || { echo 'No virtual environment could be made. On Debian and Ubuntu: apt install python3-venv'; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes -r requirements.lock
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps -e .
 	@touch $@

@@ -7,7 +7,7 @@ __all__ = ['BAR', 'app', 'Device', 'Folder', 'Root', 'Jobs', 'Profile', 'Cifar10
            'setting_entry', 'alone', 'write_plan', 'start', 'run_engine', 'run_all', 'show', 'run', 'repeat', 'chosen',
            'reproduce', 'rehearse', 'in_all', 'draw', 'default_jobs', 'set_aside', 'status', 'plan', 'experts', 'main']
 
-# %% ../nbs/16_cli.ipynb #0f9f8467
+# %% ../nbs/16_cli.ipynb #05ffd0ff
 import json, os, shlex, shutil, subprocess, sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Annotated
 import torch, typer
 from filelock import FileLock, Timeout
 
-from . import experiment
+from . import experiment, report
 from .core import InputError, check_writable, choose, pick_device, read_json, write_json
 from .engine import die_with_parent, error
 from .profiles import PROFILES, profile as settings_of, plan as table_of
@@ -182,7 +182,7 @@ def repeat(s: experiment.Setting) -> str:
     texts = {**dict.fromkeys(["ipcs", "controls"], lambda v: ",".join(map(str, v))), "changes": json.dumps}
     return "dd_lnl run " + shlex.join(f"--{k.replace('_', '-')}" + (f"={texts.get(k, str)(v)}" if v is not True else "") for k, v in ({"tau": "none"} | shown).items())
 
-# %% ../nbs/16_cli.ipynb #2a491ab2
+# %% ../nbs/16_cli.ipynb #ebdd4c58
 Profile = Annotated[str, typer.Option(help=f"One of {', '.join(PROFILES)}, or a TOML file of one's own.")]
 Cifar10 = Annotated[str, typer.Option("--cifar10", help="Which copy of CIFAR-10, by its name in the root.")]
 
@@ -204,6 +204,7 @@ def reproduce(profile: Profile = "digits",
     home, jobs = check_writable(settings[0].home), jobs or default_jobs(settings)
     if fresh: set_aside(home)
     failed = run_all(settings, jobs, options or ()) | draw(settings, jobs)
+    if FIGURES: print(f"report: {os.path.relpath(report.build(home))}")
     _finish(settings, failed)
 
 
@@ -220,18 +221,17 @@ def in_all(found) -> str: # a table from `profiles.plan`
 
 def draw(settings: list, jobs: int) -> dict: # {figure: error}
     "Draw the figures that a profile's kinds of noise allow."
-    home, noises = settings[0].home, {s.noise for s in settings}
-    names = [name for name, kinds in FIGURES.items() if kinds is None or noises & {*kinds}]
+    home, kinds = settings[0].home, {"any"} | {s.noise if s.noise in ("sym", "asym") else "other" for s in settings}
+    names = [name for name, kind in FIGURES.items() if kind in kinds]
     if not names: return {}
     figures = {name: entry(name, home/"notebooks"/f"{name}.ipynb", {"profile": settings[0].profile, "folder": settings[0].folder}) for name in names}
     with alone(home, "figures"): failed = run_engine("figures", write_plan(home, "figures", {}, figures, jobs), jobs)
-    for name in names:
-        if name in failed: print(f"{name} was not drawn: {failed[name]}", file=sys.stderr)
-        else: print(f"{name}: {home/'notebooks'/name}.ipynb")
+    for name, why in failed.items(): print(f"{name} was not drawn: {why}", file=sys.stderr)
     return failed
 
 
-FIGURES = {"figure_2": ["sym"], "figure_3": ["sym"], "iterations": None} # and the kinds of noise that they show; None: any
+FIGURES = {"results": "any", "figure_1": "sym", "figure_2": "sym", "figure_3": "sym", "figure_4": "asym", "figure_5": "other",
+           "iterations": "any"} # and the kind of noise that they show
 
 # %% ../nbs/16_cli.ipynb #3257f4e3
 def default_jobs(settings) -> int:

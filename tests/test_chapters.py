@@ -6,7 +6,7 @@ from conftest import ROOT
 from nbdev.config import get_config
 from nbformat.v4 import new_code_cell as code, new_markdown_cell as prose, new_notebook, new_output
 
-CHAPTERS = sorted((ROOT/"nbs").glob("[0-9][0-9]_*.ipynb"))
+CHAPTERS = sorted((ROOT/"nbs").glob("[0-9]*_*.ipynb"))
 chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 
 

@@ -173,7 +173,7 @@ def test_killed_at_three_random_moments_it_ends_as_if_it_had_not_been(done, tmp_
 def test_a_setting_that_fails_is_named_and_the_rest_is_complete(tmp_path, monkeypatch, capfd):
     too_many = dict(distiller="datm", ipcs=[200], n_eval=1) # more images of a class than there are
     monkeypatch.setitem(profiles.PROFILES, "tiny", [too_many, TINY])
-    monkeypatch.setattr(cli, "FIGURES", {"figure_2": ["sym"]})
+    monkeypatch.setattr(cli, "FIGURES", {"figure_2": "sym"})
     with pytest.raises(typer.Exit): cli.reproduce("tiny", folder=str(tmp_path), jobs=2)
     said = capfd.readouterr().err
     for line in ("Failed: digits_sym0.4_datm_datm_seed0\n  InputError: Class", "fewer than IPC 200", "again: dd_lnl run --tau=0.4 --profile=tiny"): assert line in said
