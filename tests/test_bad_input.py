@@ -18,8 +18,8 @@ OWN = ["--dataset", "folder", "--root", "ROOT"]
 @pytest.fixture
 def refused(tmp_path, monkeypatch):
     "A function from the arguments of `dd_lnl run` to the sentence they are refused with; ROOT and OUT stand for folders."
-    def execute(*_): pytest.fail("a notebook was started")
-    monkeypatch.setattr(cli, "execute", execute)
+    def execute(*_): pytest.fail("the engine was started")
+    monkeypatch.setattr(cli, "start", execute)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path/"cache"))
     monkeypatch.delenv("DD_LNL_DATA", raising=False)
     def run(*args):
