@@ -1,5 +1,5 @@
 # The notebooks of a plan, each a job: `dd_lnl reproduce` writes the plan and calls `settings`, then `figures`; by hand
-#   snakemake settings --config plan=outputs/digits/cache/plan.json --directory outputs/digits/cache/engine --cores 2
+#   snakemake settings --config plan=$PWD/outputs/digits/cache/plans/profile/plan.json --directory outputs/digits/cache/plans/profile --cores 2
 import json
 from pathlib import Path
 
