@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['METHODS', 'CONTROLS', 'BASELINE', 'Method', 'Setting', 'config', 'space_method', 'setting', 'from_notebook',
            'Prepared', 'prepare', 'check_classes', 'reporter', 'stretch', 'inputs', 'index_hash', 'experts_folder',
-           'experts', 'distilled', 'unfinished', 'pack', 'unpack', 'record_key', 'record_path', 'finished',
+           'experts', 'experts_s', 'distilled', 'unfinished', 'pack', 'unpack', 'record_key', 'record_path', 'finished',
            'write_record', 'versions', 'commit', 'peak_mib', 'evaluated', 'along', 'run_baseline', 'run_recipe']
 
-# %% ../nbs/12_experiment.ipynb #04e87e9f
+# %% ../nbs/12_experiment.ipynb #7585c41e
 import hashlib, os, platform, resource, subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +23,7 @@ from . import __version__, coresets, dance, data, datm, noise, rcig
 from .core import (Cell, InputError, LabelledImages, NoisyLabels, Space, SyntheticSet, build, check_writable, choose, data_root, device_name,
                          generator, load_tensors, members, pick_device, read_json, save_tensors, stage_key, write_json)
 from .engine import die_with_parent
-from .evaluation import PROTOCOLS, evaluate, network, protocol_for
+from .evaluation import PROTOCOLS, accuracy, evaluate, judge, network, protocol_for, rows
 from .training import Recipe, as_targets, baseline
 
 # %% ../nbs/12_experiment.ipynb #c5f8c326
@@ -189,7 +189,7 @@ def stretch(s: Setting, ipc: int, stage: int) -> tuple: # stage 0: distil, 1: ev
     k, i = len(s.ipcs), sorted(s.ipcs).index(ipc)
     return tuple(.1 + .45 * (stage + (i + j) / k) for j in (0, 1))
 
-# %% ../nbs/12_experiment.ipynb #fde2a3cd
+# %% ../nbs/12_experiment.ipynb #a01678e2
 def inputs(s: Setting, ipc: int = None) -> dict:
     "What a distillation depends on, as plain values."
     made = asdict(config(s, ipc)) if ipc else {}
@@ -216,10 +216,18 @@ def experts(s: Setting, ready: Prepared):
     "The experts that all sizes share (None where the distiller has none), continued if some are there."
     folder = experts_folder(s)
     if folder is None: return None
-    method = METHODS[s.distiller]
-    write_json(folder/"made_for.json", {k: getattr(s, k) for k in ("dataset", "noise", "tau", "seed")} | {"by": method.experts})
-    return method.pretrain(ready.train, config(s, 1), rng=generator(s.seed, "experts"),
-                           progress=reporter(s, "experts", 0, .1), checkpoint=folder)
+    method, n, start = METHODS[s.distiller], len(list(folder.glob("expert_*"))), perf_counter()
+    trained = method.pretrain(ready.train, config(s, 1), rng=generator(s.seed, "experts"),
+                              progress=reporter(s, "experts", 0, .1), checkpoint=folder)
+    seconds = experts_s(s) + (perf_counter() - start if len(list(folder.glob("expert_*"))) > n else 0.)
+    write_json(folder/"made_for.json", {k: getattr(s, k) for k in ("dataset", "noise", "tau", "seed")} | {"by": method.experts, "seconds": seconds})
+    return trained
+
+
+def experts_s(s: Setting) -> float: # 0 where the distiller has none
+    "What the experts took to train, in seconds."
+    folder = experts_folder(s)
+    return ((read_json(folder/"made_for.json") or {}).get("seconds", 0.)) if folder else 0.
 
 
 def distilled(s: Setting, ready: Prepared, ipc: int, trained=None) -> SyntheticSet:
@@ -249,7 +257,7 @@ def unpack(held: dict, space: Space) -> SyntheticSet:
     "What `pack` packed."
     return SyntheticSet(space=space, **{k: held[k] for k in ("images", "targets", "lr", "factor", "log")})
 
-# %% ../nbs/12_experiment.ipynb #845b5f4e
+# %% ../nbs/12_experiment.ipynb #81850b68
 def record_key(s: Setting, ipc: int = None) -> str:
     "The key of a cell: its evaluation and everything before it."
     if s.protocol == "full": return stage_key("training", **inputs(s), recipe=asdict(BASELINE), n_eval=s.n_eval)
@@ -266,19 +274,22 @@ def finished(s: Setting, cell: Cell):
     return record if record and record.get("key") == record_key(s, cell.ipc) else None
 
 
-def write_record(s: Setting, ready: Prepared, cell: Cell, accuracies: list, started: float, **more) -> dict:
+def write_record(s: Setting, ready: Prepared, cell: Cell, accuracies: list, wall_s: float, # the seconds that gave the accuracies
+                 seen: dict = {}, # matrices of the noise as somebody sees it, from `rows`
+                 **more) -> dict:
     "Write one cell's record and return it."
     values, T = torch.tensor(accuracies, dtype=torch.float64), ready.T
     if T is None and ready.noisy.clean is not None: T = noise.empirical(ready.noisy.clean, ready.noisy.observed, ready.train.n_classes)
+    kept = {"true": T, **seen} if T is not None and len(T) <= 20 else {}
     record = {**asdict(cell), "tau_hat": ready.noisy.tau_hat, "identifiable": None if T is None else noise.identifiable(T),
               "n": len(accuracies), "mean": values.mean().item(), "std": values.std(correction=0).item(), "accuracies": accuracies,
-              "n_train": len(ready.train), "n_classes": ready.train.n_classes, "wall_s": perf_counter() - started, "peak_mib": peak_mib(s),
+              "n_train": len(ready.train), "n_classes": ready.train.n_classes, "wall_s": wall_s, "peak_mib": peak_mib(s),
               "device": device_name(pick_device(s.device)), "threads": s.threads, "versions": versions(), "commit": commit(),
-              "key": record_key(s, cell.ipc), **more}
+              "key": record_key(s, cell.ipc), **more, "transition": {name: torch.as_tensor(m).double().round(decimals=4).tolist() for name, m in kept.items()}}
     write_json(record_path(s, cell), record)
     return record
 
-# %% ../nbs/12_experiment.ipynb #59d7cacb
+# %% ../nbs/12_experiment.ipynb #483b095a
 def versions() -> dict: # as installed; importing torchvision would take longer than training on ten digits
     return {"python": platform.python_version(), "torch": torch.__version__, "torchvision": version("torchvision"), "dd_lnl": __version__}
 
@@ -296,14 +307,16 @@ def peak_mib(s: Setting) -> float: # of the process so far, on the device it ran
 
 def evaluated(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet) -> dict:
     "Evaluate one synthetic set and write its record."
-    cell, started = replace(s.cells[0], ipc=ipc), perf_counter()
-    scores = evaluate(syn, ready.test, s.protocol, s.n_eval, generator(s.seed, "evaluate", s.distiller, s.protocol, ipc),
-                      progress=reporter(s, f"evaluate IPC {ipc}", *stretch(s, ipc, 1)))
+    cell, started, test = replace(s.cells[0], ipc=ipc), perf_counter(), ready.test
+    said = judge(syn, test, s.protocol, s.n_eval, generator(s.seed, "evaluate", s.distiller, s.protocol, ipc),
+                 progress=reporter(s, f"evaluate IPC {ipc}", *stretch(s, ipc, 1)))
+    accuracies, wall_s = accuracy(said, test.labels), perf_counter() - started
+    seen = {"targets": rows(syn.targets, torch.arange(test.n_classes).repeat_interleave(ipc)), "networks": rows(said, test.labels)}
     made = {"distil": asdict(config(s, ipc)),
-            "protocol": asdict(protocol_for(s.protocol, ready.test.in_shape, len(syn.images) * syn.factor**2))}
+            "protocol": asdict(protocol_for(s.protocol, test.in_shape, len(syn.images) * syn.factor**2))}
     log = {name: value for name, value in syn.log.items() if name not in ("distil_s", "notes")}
-    return write_record(s, ready, cell, scores, started, distil_s=syn.log["distil_s"], notes=syn.log.get("notes", []), config=made,
-                        log=log, along=along(s, ready, ipc, syn, scores[0]))
+    return write_record(s, ready, cell, accuracies, wall_s, seen, distil_s=syn.log["distil_s"], experts_s=experts_s(s), notes=syn.log.get("notes", []),
+                        config=made, log=log, along=along(s, ready, ipc, syn, accuracies[0]))
 
 
 def along(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet, last: float) -> dict: # iterations, and the accuracy of one network each
@@ -314,7 +327,7 @@ def along(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet, last: float)
                        progress=reporter(s, f"evaluate IPC {ipc} at {it}", *stretch(s, ipc, 1)[1:] * 2))[0] for it, file in found.items()]
     return {"iteration": [*found, syn.log["iteration"][-1]], "accuracy": [*scores, last]} if found else {}
 
-# %% ../nbs/12_experiment.ipynb #d2dd7688
+# %% ../nbs/12_experiment.ipynb #596a0d9f
 BASELINE = Recipe(epochs=50, lr=.05, schedule="constant")
 
 
@@ -329,13 +342,14 @@ def run_baseline(s: Setting, ready: Prepared) -> dict:
     for name in ("noisy_val", "best_on_test"):
         values = torch.tensor(found[name], dtype=torch.float64)
         others |= {f"{name}_mean": values.mean().item(), f"{name}_std": values.std(correction=0).item(), f"{name}_accuracies": found[name]}
-    return write_record(s, ready, s.cells[0], found["last"], started, **others, curve=found["curve"], notes=[], config={"recipe": asdict(BASELINE)})
+    return write_record(s, ready, s.cells[0], found["last"], perf_counter() - started, **others, curve=found["curve"], notes=[], config={"recipe": asdict(BASELINE)})
 
 
 def run_recipe(s: Setting, ready: Prepared) -> dict:
     "The whole noisy set under a distiller's protocol, as if it were a synthetic set, and its record."
-    started, train = perf_counter(), ready.train
+    started, train, test = perf_counter(), ready.train, ready.test
     whole = SyntheticSet(train.inputs(), as_targets(train.labels, train.n_classes).to(train.images), space=train.space)
-    scores = evaluate(whole, ready.test, s.protocol, s.n_eval, generator(s.seed, "baseline"), progress=reporter(s, "train"))
+    said = judge(whole, test, s.protocol, s.n_eval, generator(s.seed, "baseline"), progress=reporter(s, "train"))
+    accuracies, wall_s = accuracy(said, test.labels), perf_counter() - started
     config = {"protocol": asdict(protocol_for(s.protocol, train.in_shape, len(train)))}
-    return write_record(s, ready, s.cells[0], scores, started, notes=[], config=config)
+    return write_record(s, ready, s.cells[0], accuracies, wall_s, {"networks": rows(said, test.labels)}, notes=[], config=config)
