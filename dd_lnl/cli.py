@@ -114,7 +114,7 @@ def show(bar, parts, n_done, folder): # the whole cells that are done, and the s
     bar.n = sum(max(done, n * r["fraction"]) for done, n, r in now)
     bar.set_postfix_str(", ".join(r["label"] for done, n, r in now if r["label"] and done < n)[:60])
 
-# %% ../nbs/16_cli.ipynb #b1eb682e
+# %% ../nbs/16_cli.ipynb #f3d81087
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
                   help="Does dataset distillation remove label noise? Run one setting, or reproduce a whole profile.")
 Device, Folder, Root = (Annotated[str, typer.Option(help=text)] for text in
@@ -126,10 +126,10 @@ Jobs = Annotated[int, typer.Option(min=1, help="Settings to run side by side; de
 def run(dataset: Annotated[str, typer.Option(help="digits, cifar10, cifar100, tinyimagenet, folder, or the name of a CSV index in the root.")] = "digits",
         noise: Annotated[str, typer.Option(help="sym, asym, idn, given, a human label set (aggre, worst, ...) or a CSV column.")] = "sym",
         tau: Annotated[str, typer.Option(help="Nominal noise rate from 0 to 1; none for human noise and given labels.")] = "0.4",
-        distiller: Annotated[str, typer.Option(help="datm, dance, rcig, the controls random and agreement, or full for the baseline on all noisy data.")] = "dance",
+        distiller: Annotated[str, typer.Option(help="datm, dance, rcig, the controls random, agreement and selected, or full for the baseline on all noisy data.")] = "dance",
         protocol: Annotated[str, typer.Option(help="Recipe of the evaluation; default: the distiller's own.")] = None,
         ipcs: Annotated[str, typer.Option(help="Images per class, separated by commas.")] = "1,10,50",
-        controls: Annotated[str, typer.Option(help="Compared with it, separated by commas: full, random, agreement.")] = "",
+        controls: Annotated[str, typer.Option(help="Compared with it, separated by commas: full, random, agreement, selected.")] = "",
         seed: Annotated[int, typer.Option(help="Of the noise, the distillation and the evaluation.")] = 0,
         n_eval: Annotated[int, typer.Option(help="Networks that judge.")] = 5,
         changes: Annotated[str, typer.Option(help='Fields of the distiller\'s preset to change, as JSON: \'{"iterations": 50}\'.')] = "{}",

@@ -40,18 +40,19 @@ def random(train: LabelledImages, # images and *observed* labels
     labels = torch.arange(train.n_classes).repeat_interleave(config.ipc)
     return SyntheticSet(images, as_targets(labels, train.n_classes).to(images), space=train.space, log={"notes": notes})
 
-# %% ../nbs/10_coresets.ipynb #35b4cd5c
+# %% ../nbs/10_coresets.ipynb #2bec8e17
 @dataclass(frozen=True)
 class AgreementConfig:
     "How many agreed images to keep, and whose agreement counts."
     ipc: int # images per class
+    soft: bool = True # with the experts' soft labels; otherwise with the observed ones
     expert: ExpertConfig = ExpertConfig()
 
 
 def agreement_preset(dataset: str, ipc: int, **changes) -> AgreementConfig:
     "The configuration: DATM's experts for the data set."
     if ipc < 1: raise InputError(f"IPC counts images per class and must be at least 1, but is {ipc}.")
-    return override(AgreementConfig(ipc, trajectories.preset(dataset)), **changes)
+    return override(AgreementConfig(ipc, expert=trajectories.preset(dataset)), **changes)
 
 
 def pretrain(train: LabelledImages, config: AgreementConfig, *, rng, progress=None, checkpoint=None) -> Trajectories:
@@ -61,9 +62,10 @@ def pretrain(train: LabelledImages, config: AgreementConfig, *, rng, progress=No
 
 def agreement(train: LabelledImages, # images and *observed* labels
               config: AgreementConfig, *, experts: Trajectories = None, rng: torch.Generator, progress=None, checkpoint=None) -> SyntheticSet:
-    "IPC real images per class that experts put there, with the mean softmax logits of the experts that do."
+    "IPC real images per class that experts put there, with the softmax of the mean logits of the experts that do."
     if experts is None: experts = pretrain(train, config, rng=rng, progress=progress, checkpoint=checkpoint)
     x, net = train.inputs(), make_net(train, config.expert)().to(train.images)
     index, notes = agreed(train, x, experts, net, config.ipc, rng)
     images, labels = x[index.to(x.device)], train.labels[index.to(train.labels.device)]
-    return SyntheticSet(images, soft_labels(images, labels, experts, net).softmax(1), space=train.space, log={"notes": notes})
+    targets = soft_labels(images, labels, experts, net).softmax(1) if config.soft else as_targets(labels, train.n_classes).to(images)
+    return SyntheticSet(images, targets, space=train.space, log={"notes": notes})

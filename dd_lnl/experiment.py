@@ -8,10 +8,11 @@ __all__ = ['METHODS', 'CONTROLS', 'BASELINE', 'Method', 'Setting', 'config', 'sp
            'experts', 'experts_s', 'distilled', 'unfinished', 'pack', 'unpack', 'record_key', 'record_path', 'finished',
            'write_record', 'versions', 'commit', 'peak_mib', 'evaluated', 'along', 'run_baseline', 'run_recipe']
 
-# %% ../nbs/12_experiment.ipynb #7585c41e
+# %% ../nbs/12_experiment.ipynb #9bf54180
 import hashlib, os, platform, resource, subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter, time
@@ -26,7 +27,7 @@ from .engine import die_with_parent
 from .evaluation import PROTOCOLS, accuracy, evaluate, judge, network, protocol_for, rows
 from .training import Recipe, as_targets, baseline
 
-# %% ../nbs/12_experiment.ipynb #c5f8c326
+# %% ../nbs/12_experiment.ipynb #efffbaa5
 class Method(NamedTuple):
     "A distiller as the experiment sees it."
     distil: Callable # the shared signature
@@ -43,10 +44,11 @@ METHODS = {
     "rcig": Method(rcig.distil, rcig.preset, "rcig", "rcig"),
     "random": Method(coresets.random, coresets.preset, "coresets"),
     "agreement": Method(coresets.agreement, coresets.agreement_preset, "coresets", None, coresets.pretrain, "trajectories"),
+    "selected": Method(coresets.agreement, partial(coresets.agreement_preset, soft=False), "coresets", None, coresets.pretrain, "trajectories"),
 }
 CONTROLS = ("full", *(name for name, method in METHODS.items() if method.protocol is None)) # full: all the noisy data
 
-# %% ../nbs/12_experiment.ipynb #71a4cede
+# %% ../nbs/12_experiment.ipynb #35115c1c
 @dataclass(frozen=True)
 class Setting:
     "One data set, noise, rate, distiller and seed, at a list of sizes."
@@ -57,7 +59,7 @@ class Setting:
     distiller: str = "dance" # a name in METHODS, or "full" for the baseline
     protocol: str | None = None # None: the distiller's own; for the baseline "full", the usual training
     ipcs: list = (1, 10, 50) # images per class; ignored by the baseline
-    controls: list = () # compared with it under its protocol: "full", "random", "agreement"
+    controls: list = () # compared with it under its protocol: "full", "random", "agreement", "selected"
     seed: int = 0 # of the noise, the distillation and the evaluation
     n_eval: int = 5 # networks that judge
     changes: dict = None # fields of the distiller's preset to change, e.g. {"iterations": 50}

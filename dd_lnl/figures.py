@@ -59,11 +59,12 @@ def looks(rates: dict, # {label: rate}, as `results.labels` gives it
         found[label] = dict(color=colour(rate), marker=mark)
     return found
 
-# %% ../nbs/14_figures.ipynb #a2419fbd
+# %% ../nbs/14_figures.ipynb #b58631c6
 STYLES = { # kind of line: what the legend says, how it is drawn
     "distilled": ("distilled", dict(ls="-", lw=1.4)),
     "random": ("random real images", dict(ls="-", lw=.8, alpha=.5)),
     "agreement": ("agreed real images, soft labels", dict(ls=(0, (6, 1, 1, 1, 1, 1)), lw=.8)),
+    "selected": ("agreed real images, hard labels", dict(ls=(0, (1, 1)), lw=.8, alpha=.7)),
     "last": ("full data, last epoch", dict(ls="--", lw=1)),
     "noisy_val": ("full data, noisy-val. epoch", dict(ls=":", lw=.9)),
     "recipe": ("full data, distiller's recipe", dict(ls="-.", lw=.8)),

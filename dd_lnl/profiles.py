@@ -18,7 +18,7 @@ from .evaluation import protocol_for
 from .experiment import BASELINE, Setting, config, finished, setting
 from .networks import depth_for
 
-# %% ../nbs/12a_profiles.ipynb #39522ccf
+# %% ../nbs/12a_profiles.ipynb #891434c3
 SYM = dict(noise="sym", tau=[0., .2, .4, .6, .8])
 NOISES = {
     "digits": [SYM, dict(noise="asym", tau=[.2, .4]), dict(noise="idn", tau=.4)],
@@ -27,7 +27,7 @@ NOISES = {
     "tinyimagenet": [SYM],
 }
 SIZES = {("datm", "cifar10"): [1, 10, 50, 500, 1000], ("datm", "cifar100"): [1, 10, 50, 100]} # the others: 1, 10, 50
-COMPARED = {"rcig": ["full", "random"], "datm": ["full", "random", "agreement"], "dance": ["full", "random"], "full": []} # with which controls
+COMPARED = {"rcig": ["full", "random"], "datm": ["full", "random", "agreement", "selected"], "dance": ["full", "random"], "full": []} # with which controls
 
 
 def grid(datasets: list, sizes: dict = {}, # {(distiller, dataset): ipcs}
@@ -84,7 +84,7 @@ def read_rows(path: Path) -> list:
             raise InputError(f"{path} needs tables [[settings]] with dataset, noise, tau and distiller, but one lacks {' and '.join(lacking)}.")
     return rows
 
-# %% ../nbs/12a_profiles.ipynb #24b93cec
+# %% ../nbs/12a_profiles.ipynb #179ff531
 SHAPES = { # image shape, classes, training images
     "digits": ((1, 8, 8), 10, 1297), "cifar10": ((3, 32, 32), 10, 50_000), "cifar100": ((3, 32, 32), 100, 50_000),
     "tinyimagenet": ((3, 64, 64), 200, 100_000)}
@@ -116,7 +116,7 @@ def distillation(s: Setting, ipc: int) -> float: # FLOPs
 def experts(s: Setting) -> float: # FLOPs
     "What the sizes of a setting share."
     shape, n_classes, n = SHAPES[s.dataset.removesuffix("-jpeg")]
-    if s.distiller not in ("datm", "agreement", "dance"): return 0.
+    if s.distiller not in ("datm", "agreement", "selected", "dance"): return 0.
     made = config(s, 1)
     if s.distiller == "dance": return made.n_experts * made.expert.epochs * n * 3 * forward(shape, n_classes, made.width)
     return made.expert.n_experts * made.expert.epochs * n * 6 * forward(shape, n_classes, made.expert.width)

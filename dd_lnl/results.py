@@ -187,8 +187,8 @@ def spread(found: pd.DataFrame) -> str: # points, or a table of them
     across = {"networks": "evaluation networks of one seed", "seeds": "seeds"}
     return "± is one standard deviation across " + " or ".join(f"{n:g} {across[what]}" for what, n in sorted(set(zip(found.spread, found.n))))
 
-# %% ../nbs/13_results.ipynb #4bde7629
-CONTROLS = ("random", "agreement")
+# %% ../nbs/13_results.ipynb #4fb434bf
+CONTROLS = ("random", "agreement", "selected")
 
 
 @dataclass(frozen=True, eq=False)
