@@ -191,7 +191,7 @@ def stretch(s: Setting, ipc: int, stage: int) -> tuple: # stage 0: distil, 1: ev
     k, i = len(s.ipcs), sorted(s.ipcs).index(ipc)
     return tuple(.1 + .45 * (stage + (i + j) / k) for j in (0, 1))
 
-# %% ../nbs/12_experiment.ipynb #a01678e2
+# %% ../nbs/12_experiment.ipynb #dae4ded5
 def inputs(s: Setting, ipc: int = None) -> dict:
     "What a distillation depends on, as plain values."
     made = asdict(config(s, ipc)) if ipc else {}
@@ -222,7 +222,7 @@ def experts(s: Setting, ready: Prepared):
     trained = method.pretrain(ready.train, config(s, 1), rng=generator(s.seed, "experts"),
                               progress=reporter(s, "experts", 0, .1), checkpoint=folder)
     seconds = experts_s(s) + (perf_counter() - start if len(list(folder.glob("expert_*"))) > n else 0.)
-    write_json(folder/"made_for.json", {k: getattr(s, k) for k in ("dataset", "noise", "tau", "seed")} | {"by": method.experts, "seconds": seconds})
+    write_json(folder/"made_for.json", {k: getattr(s, k) for k in ("dataset", "noise", "tau", "seed")} | {"by": method.experts, "seconds": round(seconds, 2)})
     return trained
 
 
