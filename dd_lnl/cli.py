@@ -6,9 +6,9 @@
 __all__ = ['BAR', 'app', 'Device', 'Folder', 'Root', 'Jobs', 'Profile', 'Cifar10', 'FIGURES', 'Size', 'notebooks', 'entry',
            'setting_entry', 'alone', 'write_plan', 'start', 'run_engine', 'run_all', 'show', 'run', 'repeat', 'chosen',
            'reproduce', 'rehearse', 'in_all', 'draw', 'default_jobs', 'set_aside', 'status', 'plan', 'experts',
-           'export', 'evaluate', 'main']
+           'export', 'evaluate', 'pack', 'merge', 'main']
 
-# %% ../nbs/16_cli.ipynb #e4a0b5bc
+# %% ../nbs/16_cli.ipynb #44a27d78
 import json, os, shlex, shutil, subprocess, sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Annotated
 import torch, typer
 from filelock import FileLock, Timeout
 
-from . import exchange, experiment, report
+from . import bare, exchange, experiment, report
 from .core import InputError, check_writable, choose, pick_device, read_json, write_json
 from .engine import die_with_parent, error
 from .profiles import PROFILES, profile as settings_of, plan as table_of
@@ -319,6 +319,21 @@ def evaluate(set_folder: Annotated[str, typer.Argument(metavar="FOLDER", help="O
                                 device=pick_device(device), progress=progress)
     mean = sum(found) / len(found)
     print(f"{100 * mean:.1f} ± {100 * (sum((a - mean)**2 for a in found) / len(found))**.5:.1f} % over {len(found)} networks ({', '.join(f'{100 * a:.1f}' for a in found)})")
+
+# %% ../nbs/16_cli.ipynb #f021d000
+@app.command()
+def pack(to: Annotated[str, typer.Option(help="The folder to write.")], profile: Profile = "lite", root: Root = None, folder: Folder = "outputs",
+         cifar10: Cifar10 = "cifar10"):
+    "Put a profile with its code, data and state into one folder that runs where only PyTorch is."
+    print(f"There, in {bare.pack(profile, to, root, folder, cifar10)}: python run.py --device cuda --seconds 540")
+
+
+@app.command()
+def merge(source: Annotated[str, typer.Argument(help="The folder of a profile that comes from elsewhere, e.g. packed/outputs/lite.")],
+          folder: Folder = "outputs"):
+    "Take the results of another folder over into FOLDER, under the same profile's name."
+    into = Path(folder)/Path(source).name
+    print(f"{into}: " + ", ".join(f"{n} {what}" for what, n in bare.merge(source, into).items()) + " taken over.")
 
 # %% ../nbs/16_cli.ipynb #828ed3d5
 def main():

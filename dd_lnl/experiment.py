@@ -291,12 +291,13 @@ def write_record(s: Setting, ready: Prepared, cell: Cell, accuracies: list, wall
     write_json(record_path(s, cell), record)
     return record
 
-# %% ../nbs/12_experiment.ipynb #483b095a
+# %% ../nbs/12_experiment.ipynb #49a1de0e
 def versions() -> dict: # as installed; importing torchvision would take longer than training on ten digits
     return {"python": platform.python_version(), "torch": torch.__version__, "torchvision": version("torchvision"), "dd_lnl": __version__}
 
 
 def commit() -> str: # None outside a repository; ends in "-dirty" if the package differs from the commit
+    if "DD_LNL_COMMIT" in os.environ: return os.environ["DD_LNL_COMMIT"] or None # of a packed copy, which is no repository
     git = lambda *words: subprocess.run(["git", *words], cwd=Path(data.__file__).parent, capture_output=True, text=True)
     found = git("rev-parse", "--short=12", "HEAD").stdout.strip()
     return found + "-dirty" * git("diff", "--quiet", "HEAD", "--", ".").returncode if found else None

@@ -1,5 +1,5 @@
 """The whole way, from a command to records on disk: computed, repeated, killed and continued, with data of one's own."""
-import ctypes, json, random, subprocess, sys, time
+import ctypes, json, random, shutil, subprocess, sys, time, tomllib
 from pathlib import Path
 
 import nbformat, numpy, psutil, pytest, torch, typer
@@ -7,7 +7,7 @@ from conftest import ROOT
 from PIL import Image
 from typer.testing import CliRunner
 
-from dd_lnl import cli, engine, experiment, profiles, results
+from dd_lnl import bare, cli, engine, experiment, profiles, results
 from dd_lnl.core import InputError, load_tensors
 
 TINY = dict(ipcs=[1, 2], n_eval=1, changes={"iterations": 4, "n_experts": 1, "expert": {"epochs": 1}})
@@ -34,7 +34,7 @@ def records(folder):
     "The records below `folder`, less what two runs of one cell may differ in."
     read = {path.stem: json.loads(path.read_text()) for path in Path(folder).glob("*/records/*.json")}
     for record in read.values(): record["log"].pop("seconds", None)
-    return {name: {k: v for k, v in record.items() if k not in ("profile", "wall_s", "distil_s", "peak_mib", "commit")}
+    return {name: {k: v for k, v in record.items() if k not in ("profile", "wall_s", "distil_s", "experts_s", "peak_mib", "commit")}
             for name, record in read.items()}
 
 
@@ -239,6 +239,44 @@ def test_own_images_are_distilled(own):
     assert record["mean"] > .5
 
 
+OWN = """[[settings]]
+dataset = "folder"
+noise = "crowd"
+tau = "none"
+distiller = "dance"
+ipcs = [1, 2]
+n_eval = 1
+changes = {iterations = 400, n_experts = 1, expert = {epochs = 1}}
+"""
+BARE = """
+import sys
+sys.modules.update(dict.fromkeys(["IPython", "matplotlib", "nbdev", "pandas", "papermill", "sklearn", "snakemake", "typer"])) # as if not installed
+from dd_lnl.bare import main
+main()
+"""
+
+
+def test_a_packed_profile_is_cut_on_a_bare_machine_continued_elsewhere_and_merged(own, tmp_path_factory):
+    place = tmp_path_factory.mktemp("bare")
+    (place/"own.toml").write_text(OWN)
+    run = lambda folder: subprocess.Popen([sys.executable, "-c", BARE, "--device", "cpu"], cwd=folder, stdout=subprocess.PIPE, text=True)
+    bare.pack(str(place/"own.toml"), place/"packed", root=own, folder=str(place/"home"))
+    cut, stop = run(place/"packed"), time.monotonic() + 120
+    while not list(place.glob("packed/outputs/own/cache/unfinished/*/dance.pt")) and cut.poll() is None and time.monotonic() < stop: time.sleep(.005)
+    cut.kill()
+    cut.wait()
+    assert not list(place.glob("packed/outputs/own/records/*")) # it was in the middle
+    shutil.move(place/"packed", place/"elsewhere")
+    said = run(place/"elsewhere").communicate()[0]
+    assert "2 of 2 cells are finished" in said and "folder_crowd_dance_dance_ipc2_seed0: " in said
+    taken = CliRunner().invoke(cli.app, ["merge", str(place/"elsewhere/outputs/own"), "--folder", str(place/"home")]).output
+    assert "own: 2 records, 2 synthetic sets, 1 experts" in taken
+    [s] = profiles.profile(str(place/"own.toml"), root=str(own), folder=str(place/"home"))
+    assert all(experiment.finished(s, cell) for cell in s.cells) # here it counts as computed
+    walk(**tomllib.loads(OWN)["settings"][0] | {"tau": None}, root=str(own), folder=str(place/"whole"))
+    assert records(place/"home") == records(place/"whole")
+
+
 def test_the_baseline_of_own_images_has_three_numbers(own):
     command = [sys.executable, "-m", "dd_lnl", "run", "--dataset", "folder", "--root", own, "--noise", "crowd", "--tau", "none",
                "--distiller", "full", "--n-eval", "2", "--folder", own/"out"]
@@ -252,12 +290,15 @@ def test_the_baseline_of_own_images_has_three_numbers(own):
     assert len(record["curve"]) == record["config"]["recipe"]["epochs"] and record["curve"][-1] == pytest.approx(record["mean"])
 
 
+COMMANDS = ("run", "reproduce", "status", "plan", "experts", "export", "evaluate", "pack", "merge")
+
+
 def test_help_names_the_commands():
     shown = CliRunner().invoke(cli.app, ["--help"])
-    assert shown.exit_code == 0 and all(f"\n  {name} " in shown.output for name in ("run", "reproduce", "status", "experts"))
+    assert shown.exit_code == 0 and all(f"\n  {name} " in shown.output for name in COMMANDS)
 
 
-@pytest.mark.parametrize("name", ["run", "reproduce", "status", "experts"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_explained(name):
     command = typer.main.get_command(cli.app).commands[name]
     assert command.help and [p.name for p in command.params if not p.help] == []
