@@ -59,7 +59,7 @@ def looks(rates: dict, # {label: rate}, as `results.labels` gives it
         found[label] = dict(color=colour(rate), marker=mark)
     return found
 
-# %% ../nbs/14_figures.ipynb #b58631c6
+# %% ../nbs/14_figures.ipynb #6208930b
 STYLES = { # kind of line: what the legend says, how it is drawn
     "distilled": ("distilled", dict(ls="-", lw=1.4)),
     "random": ("random real images", dict(ls="-", lw=.8, alpha=.5)),
@@ -68,14 +68,17 @@ STYLES = { # kind of line: what the legend says, how it is drawn
     "last": ("full data, last epoch", dict(ls="--", lw=1)),
     "noisy_val": ("full data, noisy-val. epoch", dict(ls=":", lw=.9)),
     "recipe": ("full data, distiller's recipe", dict(ls="-.", lw=.8)),
+    "ceiling": ("best without knowing the noise", dict(ls=(0, (1, 5)), lw=1.5)),
 }
 
-# %% ../nbs/14_figures.ipynb #a760f5e1
+# %% ../nbs/14_figures.ipynb #c4ac4ca0
 def draw(ax, # where to
          panel, # a results.Panel
          look: dict, # from `looks`, for all labels of the panel
+         ceilings: dict = {}, # {label: fraction}
         ):
     "One panel: accuracy in percent against images per class."
+    for label in ceilings.keys() & panel.labels.keys(): ax.axhline(100 * ceilings[label], color=look[label]["color"], **STYLES["ceiling"][1])
     for base in panel.full[panel.full.selection.isin(list(STYLES))].itertuples():
         color = look[base.label]["color"]
         ax.axhline(100 * base.mean, color=color, **STYLES[base.selection][1])
@@ -95,10 +98,11 @@ def draw(ax, # where to
     if lacking := missing(panel):
         ax.annotate(fill(f"missing: {'; '.join(lacking)}", 65), (0, 0), (0, -28), "axes fraction", "offset points", va="top", fontsize=5.5)
 
-# %% ../nbs/14_figures.ipynb #4b482be2
+# %% ../nbs/14_figures.ipynb #a52a8980
 def figure_accuracy(frame, # records of one kind of noise, from `results.of_kind`
                     distiller: str = None, # only this one; None: all there are
                     note: str = "", # a warning to be read before the figure is
+                    ceilings: dict = {}, # {label: the accuracy that nobody can pass}
                    ) -> mpl.figure.Figure:
     "Accuracy against images per class: a row a data set, a column a distiller."
     shown = [panel for panel in panels(frame) if distiller in (None, panel.distiller)]
@@ -108,10 +112,10 @@ def figure_accuracy(frame, # records of one kind of noise, from `results.of_kind
         fig, axes = grid([(p.dataset, p.kind) for p in shown], [(p.distiller, p.protocol) for p in shown])
         letters = dict(zip(dict.fromkeys(panel.dataset for panel in shown), "abcdefgh"))
         for ax, panel in zip(axes, shown):
-            draw(ax, panel, look)
+            draw(ax, panel, look, ceilings)
             if len(letters) > 1: ax.set_title(f"({letters[panel.dataset]}) {ax.get_title('left')}")
         noise = " or ".join(dict.fromkeys(called(panel.kind) for panel in shown))
-        kinds = {"distilled"} | {kind for panel in shown for kind in [*panel.controls.distiller, *panel.full.selection]}
+        kinds = {"distilled"} | {kind for panel in shown for kind in [*panel.controls.distiller, *panel.full.selection, *["ceiling"] * bool(ceilings)]}
         legends(fig, look, f"{noise} noise" + (f" ({note})" if note else ""), kinds)
         plt.close(fig) # the caller shows it, once
     return fig
