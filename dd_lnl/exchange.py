@@ -17,7 +17,7 @@ from .core import (InputError, Space, SyntheticSet, check_writable, choose, gene
                          whole_file, write_json)
 from .evaluation import PROTOCOLS, evaluate
 
-# %% ../nbs/12b_exchange.ipynb #365b1f09
+# %% ../nbs/12b_exchange.ipynb #b746f359
 def pixels(syn: SyntheticSet) -> torch.Tensor: # (m, C, H, W)
     "The images of a set in pixels, unclamped."
     return syn.space.decode(syn.images.double()).float()
@@ -40,7 +40,7 @@ def for_dd_ranking(syn: SyntheticSet) -> dict: # {file: tensor}
     "Images and labels class by class, cut into the views that networks see, and the step size if one was learned."
     images, labels = syn.examples()
     order = labels.argmax(1).argsort(stable=True)
-    return {"images.pt": images[order].contiguous(), "labels.pt": labels[order].contiguous()} | ({"lr.pt": torch.tensor(syn.lr)} if syn.lr else {})
+    return {"images.pt": images[order].contiguous(), "labels.pt": labels[order].clamp(min=1e-6).log()} | ({"lr.pt": torch.tensor(syn.lr)} if syn.lr else {})
 
 # %% ../nbs/12b_exchange.ipynb #2047c476
 def card(m: dict, # a manifest
@@ -107,7 +107,7 @@ def export(home: Path, cell: str, # as in `held_set`
     write_json(to/"manifest.json", manifest)
     return to
 
-# %% ../nbs/12b_exchange.ipynb #f7e8c09f
+# %% ../nbs/12b_exchange.ipynb #6e579464
 def read_ours(folder: Path): # -> SyntheticSet, manifest
     "A set that `export` wrote."
     from safetensors.torch import load_file
@@ -122,10 +122,13 @@ def read_theirs(folder: Path, space: Space, n_classes: int) -> SyntheticSet: # i
     for name in ("images", "labels"):
         if len(found[name]) != 1: raise InputError(f"{folder} needs one file {name}.pt or {name}_*.pt (or a manifest.json written by `dd_lnl export`), but has {len(found[name])}.")
     images, labels, lr = (torch.as_tensor(load_tensors(files[0])) if files else None for files in found.values())
-    labels = torch.nn.functional.one_hot(labels.long(), n_classes) if labels.ndim == 1 else labels
+    labels = torch.nn.functional.one_hot(labels.long(), n_classes).float() if labels.ndim == 1 else labels.float()
+    sums = labels.sum(1)
+    if sums.abs().max() < 1e-3 and labels.max() <= 1: raise InputError(f"The labels in {folder} sum to 0, so they seem to be centred: add 1/{n_classes} to them.")
+    if (sums - 1).abs().max() > .01: labels = labels.softmax(1)
     if space.name == "pixels" and (images.min() < -1 or images.max() > 2):
         raise InputError(f"The images in {folder} reach from {images.min():.1f} to {images.max():.1f} and are no pixels in [0, 1]: say with --space whose normalisation they are in.")
-    return SyntheticSet(images.float(), labels.float(), None if lr is None else float(lr), space)
+    return SyntheticSet(images.float(), labels, None if lr is None else float(lr), space)
 
 
 def judged(folder, *, dataset: str = None, protocol: str = None, space: str = "pixels", # None: the manifest's; space of bare tensors
