@@ -90,7 +90,7 @@ def run_engine(target: str, plan: Path, jobs: int, threads: int = 1, options=(),
     outputs = {name: Path(job["output"]) for name, job in read_json(plan)[target].items()}
     return {name: error(path) or f"it ended early, see {plan.with_suffix('.log')}" for name, path in outputs.items() if not (plan.parent/target/name).exists()}
 
-# %% ../nbs/16_cli.ipynb #e5e70187
+# %% ../nbs/16_cli.ipynb #71ff6685
 BAR = "{l_bar}{bar}| {n:.1f}/{total} cells, {elapsed} so far, about {remaining} left {postfix}"
 
 
@@ -99,7 +99,10 @@ def run_all(settings: list, jobs: int, options=()) -> dict: # {setting id: error
     from tqdm import tqdm
     parts = [part for s in settings for part in s.parts]
     keys = {part.id: {experiment.record_path(part, c): experiment.record_key(part, c.ipc) for c in part.cells} for part in parts}
-    def n_done(part): return sum((read_json(path) or {}).get("key") == key for path, key in keys[part.id].items())
+    seen = set() # records that need not be read again
+    def n_done(part):
+        seen.update(path for path, key in keys[part.id].items() if path not in seen and (read_json(path) or {}).get("key") == key)
+        return sum(path in seen for path in keys[part.id])
     todo = [s for s in settings if any(n_done(part) < len(part.cells) for part in s.parts)]
     if not todo: return {}
     home, name = todo[0].home, todo[0].id if len(settings) == 1 else "profile"
