@@ -8,9 +8,9 @@ __all__ = ['BAR', 'app', 'Device', 'Folder', 'Root', 'Jobs', 'Profile', 'Cifar10
            'reproduce', 'rehearse', 'in_all', 'draw', 'default_jobs', 'set_aside', 'status', 'plan', 'experts',
            'export', 'evaluate', 'pack', 'merge', 'main']
 
-# %% ../nbs/16_cli.ipynb #44a27d78
+# %% ../nbs/16_cli.ipynb #f4c0fc97
 import json, os, shlex, shutil, subprocess, sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import sleep
 from typing import Annotated
@@ -63,7 +63,7 @@ def write_plan(home: Path, name: str, settings: dict, figures: dict, jobs: int) 
                       "python": sys.executable, "place": os.getcwd(), "progress": str(path.parent/"progress")})
     return path
 
-# %% ../nbs/16_cli.ipynb #f189a0b1
+# %% ../nbs/16_cli.ipynb #c38c43dc
 def start(target: str, # "settings" | "figures"
           plan: Path, jobs: int, threads: int = 1, options=(), # more options for snakemake
           log=None): # an open file; None: the terminal
@@ -82,7 +82,9 @@ def run_engine(target: str, plan: Path, jobs: int, threads: int = 1, options=(),
             while engine.poll() is None:
                 tick()
                 sleep(1)
-        except KeyboardInterrupt: sys.exit("dd_lnl: interrupted; the same command continues from here.")
+        except KeyboardInterrupt:
+            with suppress(subprocess.TimeoutExpired): engine.wait(60 if "--executor" in options else 0) # it heard of it too, and cancels its jobs on a cluster
+            sys.exit("dd_lnl: interrupted; the same command continues from here.")
         finally: engine.kill()
     if not engine.returncode: return {}
     said = plan.with_suffix(".log").read_text()
@@ -184,7 +186,7 @@ def repeat(s: experiment.Setting) -> str:
     texts = {**dict.fromkeys(["ipcs", "controls"], lambda v: ",".join(map(str, v))), "changes": json.dumps}
     return "dd_lnl run " + shlex.join(f"--{k.replace('_', '-')}" + (f"={texts.get(k, str)(v)}" if v is not True else "") for k, v in ({"tau": "none"} | shown).items())
 
-# %% ../nbs/16_cli.ipynb #49a09cd1
+# %% ../nbs/16_cli.ipynb #e824fa88
 Profile = Annotated[str, typer.Option(help=f"One of {', '.join(PROFILES)}, or a TOML file of one's own.")]
 Cifar10 = Annotated[str, typer.Option("--cifar10", help="Which copy of CIFAR-10, by its name in the root.")]
 
@@ -206,7 +208,7 @@ def reproduce(profile: Profile = "digits",
     home, jobs = check_writable(settings[0].home), jobs or default_jobs(settings)
     if fresh: set_aside(home)
     failed = run_all(settings, jobs, options or ()) | draw(settings, jobs)
-    if FIGURES: print(f"report: {os.path.relpath(report.build(home))}")
+    if FIGURES and any((home/"records").glob("*.json")): print(f"report: {os.path.relpath(report.build(home))}")
     _finish(settings, failed)
 
 

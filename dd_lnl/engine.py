@@ -33,7 +33,7 @@ def gpu(places: int, # jobs that may use a GPU at the same time on this machine;
                 return
         except Timeout: sleep(.2)
 
-# %% ../nbs/15a_engine.ipynb #8e5af985
+# %% ../nbs/15a_engine.ipynb #c7b90d98
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 
 
@@ -64,6 +64,7 @@ def job():
     path, kind, name = sys.argv[1:]
     plan = json.loads(Path(path).read_text())
     todo = plan[kind][name]
-    with gpu(todo["gpu"] and plan["jobs"], plan["n_gpus"]) as device:
-        if device is not None: os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(plan["n_gpus"])))).split(",") # a cluster may have chosen
+    with gpu(todo["gpu"] and plan["jobs"], len(visible)) as device:
+        if device is not None: os.environ["CUDA_VISIBLE_DEVICES"] = visible[device]
         execute(todo["notebook"], todo["output"], todo["parameters"], todo["threads"], plan["progress"])
