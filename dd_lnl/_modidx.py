@@ -482,4 +482,5 @@ d = { 'settings': { 'branch': 'main',
                                  'dd_lnl.verdicts.on': ('verdicts.html#on', 'dd_lnl/verdicts.py'),
                                  'dd_lnl.verdicts.outcome': ('verdicts.html#outcome', 'dd_lnl/verdicts.py'),
                                  'dd_lnl.verdicts.over_seeds': ('verdicts.html#over_seeds', 'dd_lnl/verdicts.py'),
+                                 'dd_lnl.verdicts.overview': ('verdicts.html#overview', 'dd_lnl/verdicts.py'),
                                  'dd_lnl.verdicts.readable': ('verdicts.html#readable', 'dd_lnl/verdicts.py')}}}

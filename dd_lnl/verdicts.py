@@ -6,7 +6,7 @@
 __all__ = ['METHODS', 'AXES', 'AT_LEAST', 'TOLERANCE', 'NEAR', 'NOISY', 'SOME', 'ALL', 'denoised', 'SYMMETRIC', 'asymmetric',
            'ASYMMETRIC', 'HUMAN', 'PROMISES', 'CLAIMS', 'LEVEL', 'ORDER', 'LOOKS', 'over_seeds', 'accuracies',
            'at_least', 'decided', 'at', 'below', 'largest', 'on', 'keeping_up', 'falls', 'readable', 'cheaper', 'Claim',
-           'judge', 'judged', 'claims', 'listed', 'outcome', 'in_words', 'draw_verdicts']
+           'judge', 'judged', 'claims', 'listed', 'outcome', 'in_words', 'overview', 'draw_verdicts']
 
 # %% ../nbs/13b_verdicts.ipynb #e3546d5c
 from dataclasses import dataclass
@@ -261,6 +261,20 @@ def in_words(found: pd.DataFrame, # from `claims`
             parts.append(words + (f" (random images do it too in the place of {listed(lucky)})" if lucky else ""))
         said.append(f"{called(dataset)}, “{claim}”: {'; '.join(parts)}.")
     return said
+
+# %% ../nbs/13b_verdicts.ipynb #338bd027
+def overview(found: pd.DataFrame, # from `claims`, one data set
+            ) -> pd.DataFrame: # indexed by claim; sentence, and a column a baseline
+    "Every claim's verdicts, as a table to read."
+    found, rows = found.assign(outcome=[outcome(row) for row in found.itertuples()]), {}
+    for (claim, baseline), own in found.groupby(["claim", "baseline"], sort=False):
+        parts = []
+        for words, cases in own.groupby("outcome", sort=False):
+            names = [called(row.method) + "*" * (row.leans == row.random == "holds") for row in cases.itertuples()]
+            parts.append(words if {*cases.method} <= {"", "all"} else f"{words}: {', '.join(names)}")
+        row = rows.setdefault(claim, {"the paper's words": own.sentence.iloc[0]})
+        for name in [baseline] if baseline else JUDGED: row[f"against {BASELINES[name]}"] = "; ".join(parts)
+    return pd.DataFrame.from_dict(rows, orient="index").fillna("").rename_axis("claim")
 
 # %% ../nbs/13b_verdicts.ipynb #19adc49a
 LOOKS = {"holds": ("o", "#4477aa"), "fails": ("X", "#cc6677"), "": ("_", ".6")} # how a verdict leans: marker, colour
