@@ -119,16 +119,20 @@ def main():
     except InputError as e: sys.exit(f"dd_lnl: {e}")
     sys.exit(bool(failed))
 
-# %% ../nbs/15b_bare.ipynb #e00a8a52
+# %% ../nbs/15b_bare.ipynb #48b9325b
 def merge(source, into) -> dict: # <folder>/<profile> both; -> {what: how many were taken}
     "Take over the results of another folder."
     source, into = Path(source), Path(into)
     if not (source/"records").is_dir() and not (source/"cache").is_dir():
         raise InputError(f"{source} holds neither records nor a cache: name the folder of a profile, like packed/outputs/lite.")
+    if source.resolve() == into.resolve(): raise InputError(f"{source} is the profile at home itself: name the folder that came back.")
     check_writable(into)
-    whole = {path: record for path in sorted((source/"records").glob("*.json")) if (record := read_json(path))}
-    for path, record in whole.items(): write_json(into/"records"/path.name, record | {"profile": into.name})
-    sets = [path for path in (source/"cache"/"synthetic").glob("*.pt") if load_tensors(path)]
+    newer = lambda path, home: not home.exists() or path.stat().st_mtime > home.stat().st_mtime
+    whole = {path: record for path in sorted((source/"records").glob("*.json")) if newer(path, into/"records"/path.name) and (record := read_json(path))}
+    for path, record in whole.items():
+        write_json(into/"records"/path.name, record | {"profile": into.name})
+        shutil.copystat(path, into/"records"/path.name)
+    sets = [path for path in (source/"cache"/"synthetic").glob("*.pt") if newer(path, into/"cache"/"synthetic"/path.name) and load_tensors(path)]
     for path in sets: copy(path, into/"cache"/"synthetic"/path.name)
     stores = [add_experts(store, into/"cache"/"experts"/store.name) for store in (source/"cache"/"experts").glob("*") if store.is_dir()]
     runs = [store for store in (source/"cache"/"unfinished").glob("*") if done(store) >= done(into/"cache"/"unfinished"/store.name)]

@@ -6,7 +6,7 @@
 __all__ = ['pixels', 'space_tensors', 'as_space', 'for_dd_ranking', 'card', 'held_set', 'export', 'read_ours', 'read_theirs',
            'judged']
 
-# %% ../nbs/12b_exchange.ipynb #e470e14a
+# %% ../nbs/12b_exchange.ipynb #82dcd375
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +14,10 @@ import torch
 
 from . import data, experiment
 from .core import (InputError, Space, SyntheticSet, check_writable, choose, generator, load_tensors, read_json, save_tensors,
-                         whole_file, write_json)
+                         stage_key, whole_file, write_json)
 from .evaluation import PROTOCOLS, evaluate
 
-# %% ../nbs/12b_exchange.ipynb #b746f359
+# %% ../nbs/12b_exchange.ipynb #ebd23268
 def pixels(syn: SyntheticSet) -> torch.Tensor: # (m, C, H, W)
     "The images of a set in pixels, unclamped."
     return syn.space.decode(syn.images.double()).float()
@@ -30,10 +30,8 @@ def space_tensors(space: Space) -> dict: # what `encode` needs
 
 
 def as_space(name: str, tensors: dict) -> Space:
-    "What `space_tensors` took apart; it encodes, and decodes as well."
-    whiten = tensors.get("whiten")
-    return Space(name, *(tuple(tensors[k].tolist()) for k in ("mean", "std")), tensors.get("centre"), whiten,
-                 None if whiten is None else torch.linalg.inv(whiten.double()).float())
+    "What `space_tensors` took apart; it encodes and does not decode."
+    return Space(name, *(tuple(tensors[k].tolist()) for k in ("mean", "std")), tensors.get("centre"), tensors.get("whiten"))
 
 
 def for_dd_ranking(syn: SyntheticSet) -> dict: # {file: tensor}
@@ -42,13 +40,14 @@ def for_dd_ranking(syn: SyntheticSet) -> dict: # {file: tensor}
     order = labels.argmax(1).argsort(stable=True)
     return {"images.pt": images[order].contiguous(), "labels.pt": labels[order].clamp(min=1e-6).log()} | ({"lr.pt": torch.tensor(syn.lr)} if syn.lr else {})
 
-# %% ../nbs/12b_exchange.ipynb #2047c476
+# %% ../nbs/12b_exchange.ipynb #0e23a7fd
 def card(m: dict, # a manifest
          shape: tuple) -> str: # of the images
     "The dataset card of a set."
     learned, white = m["lr"] is not None, m["whitened"]
     noise = m["noise"] if m["tau"] is None else f"{m['noise']}, τ = {m['tau']:g}"
     wrong = "how many labels were wrong is unknown" if m["tau_hat"] is None else f"{100 * m['tau_hat']:.1f} % of the labels were wrong"
+    made = "real images chosen by" if m["distiller"] in experiment.CONTROLS else "synthetic images distilled by"
     views = f"each holds {m['factor']}x{m['factor']} views, to be cut apart and enlarged" if m["factor"] > 1 else "each is one example"
     return f"""---
 pretty_name: {m["cell"]}
@@ -56,7 +55,7 @@ tags: [dataset-distillation, label-noise]
 ---
 # {m["cell"]}
 
-{shape[0]} synthetic images, {m["ipc"]} for each of {len(m["class_names"])} classes, distilled by {m["distiller"]} from {m["dataset"]} with noisy labels ({noise}; {wrong}). No clean label and no test image was used in making them.
+{shape[0]} {made} {m["distiller"]} from {m["dataset"]}, {m["ipc"]} for each of {len(m["class_names"])} classes, on its observed labels alone ({noise}; {wrong}) and without any test image.
 
 {m["n"]} networks that were trained on this set alone, under the protocol `{m["protocol"]}`, reach {100 * m["mean"]:.1f} ± {100 * m["std"]:.1f} % on clean test images (last step; ± is one standard deviation across the networks).
 
@@ -70,7 +69,7 @@ tags: [dataset-distillation, label-noise]
 `dd_lnl evaluate FOLDER` scores it. The images derive from {m["dataset"]}, whose terms of use apply.
 """
 
-# %% ../nbs/12b_exchange.ipynb #138e41aa
+# %% ../nbs/12b_exchange.ipynb #33dff1af
 def held_set(home: Path, # <folder>/<profile>
              cell: str, # its name, as in records/
              root=None, size: int = None): # where the data are; for an image folder -> SyntheticSet, record, class names
@@ -85,6 +84,9 @@ def held_set(home: Path, # <folder>/<profile>
                                       f"`dd_lnl run` or `dd_lnl reproduce --fresh`.")
     s = experiment.setting(**{k: record[k] for k in ("dataset", "noise", "tau", "distiller", "protocol", "seed")}, ipcs=[record["ipc"]], size=size)
     train, _ = data.load(s.dataset, root, size=size)
+    if tuple(held["images"].shape[1:]) != train.in_shape: raise InputError(f"{cell} was made from images of another size: give the same --size.")
+    if record["key"] != stage_key("evaluation", synthetic=held["key"], protocol=record["protocol"], n_eval=record["n"]):
+        raise InputError(f"The record of {cell} is not of the images in the cache: compute it again with `dd_lnl reproduce`.")
     return experiment.unpack(held, data.space(experiment.space_method(s), s.dataset, train.images)), record, list(train.class_names)
 
 
@@ -107,11 +109,14 @@ def export(home: Path, cell: str, # as in `held_set`
     write_json(to/"manifest.json", manifest)
     return to
 
-# %% ../nbs/12b_exchange.ipynb #6e579464
+# %% ../nbs/12b_exchange.ipynb #2a02be85
 def read_ours(folder: Path): # -> SyntheticSet, manifest
     "A set that `export` wrote."
     from safetensors.torch import load_file
-    m, held = read_json(folder/"manifest.json"), load_file(folder/"set.safetensors")
+    m = read_json(folder/"manifest.json")
+    if not m or not {"space", "seed", "protocol"} <= m.keys() or not all((folder/f"{name}.safetensors").exists() for name in ("set", "space")):
+        raise InputError(f"{folder} is no whole export: write it again with `dd_lnl export`.")
+    held = load_file(folder/"set.safetensors")
     space = as_space(m["space"], load_file(folder/"space.safetensors"))
     return SyntheticSet(space.encode(held["images"].double()).float(), held["targets"], m["lr"], space, m["factor"]), m
 
@@ -121,11 +126,13 @@ def read_theirs(folder: Path, space: Space, n_classes: int) -> SyntheticSet: # i
     found = {name: sorted(folder.glob(f"{name}*.pt")) for name in ("images", "labels", "lr")}
     for name in ("images", "labels"):
         if len(found[name]) != 1: raise InputError(f"{folder} needs one file {name}.pt or {name}_*.pt (or a manifest.json written by `dd_lnl export`), but has {len(found[name])}.")
-    images, labels, lr = (torch.as_tensor(load_tensors(files[0])) if files else None for files in found.values())
+    images, labels, lr = (load_tensors(files[0]) if files else None for files in found.values())
+    if not all(torch.is_tensor(t) for t in (images, labels)) or len(images) != len(labels) or (labels.ndim == 1 and labels.max() >= n_classes):
+        raise InputError(f"{folder} needs as many labels as images, whole numbers below {n_classes} or rows of {n_classes}, saved as plain tensors.")
+    images, labels = images.detach(), labels.detach()
     labels = torch.nn.functional.one_hot(labels.long(), n_classes).float() if labels.ndim == 1 else labels.float()
-    sums = labels.sum(1)
-    if sums.abs().max() < 1e-3 and labels.max() <= 1: raise InputError(f"The labels in {folder} sum to 0, so they seem to be centred: add 1/{n_classes} to them.")
-    if (sums - 1).abs().max() > .01: labels = labels.softmax(1)
+    if labels.min() < -1 or labels.max() > 2: labels = labels.softmax(1)
+    elif labels.sum(1).abs().max() < .5: raise InputError(f"The labels in {folder} sum to about 0, so they seem to be centred: add 1/{n_classes} to them.")
     if space.name == "pixels" and (images.min() < -1 or images.max() > 2):
         raise InputError(f"The images in {folder} reach from {images.min():.1f} to {images.max():.1f} and are no pixels in [0, 1]: say with --space whose normalisation they are in.")
     return SyntheticSet(images.float(), labels, None if lr is None else float(lr), space)
@@ -141,10 +148,10 @@ def judged(folder, *, dataset: str = None, protocol: str = None, space: str = "p
     dataset, protocol = dataset or m["dataset"], choose("protocol", protocol or m["protocol"], PROTOCOLS)
     train, test = data.load(dataset, root, device=device or "cpu", size=size)
     if not ours:
-        known = Space() if choose("space", space, ["pixels", "datm", "dance", "rcig"]) == "pixels" else data.space(space, dataset, train.images)
-        syn = read_theirs(folder, known, test.n_classes)
+        theirs = Space() if choose("space", space, ["pixels", "datm", "dance", "rcig"]) == "pixels" else data.space(space, dataset, train.images)
+        syn = read_theirs(folder, theirs, test.n_classes)
     if syn.space.name == "pixels":
-        space = data.space(protocol.removesuffix("_noaug"), dataset, train.images)
-        syn = replace(syn, images=space.encode(syn.images.to(train.images)), space=space)
+        own = data.space(protocol.removesuffix("_noaug"), dataset, train.images)
+        syn = replace(syn, images=own.encode(syn.images.to(train.images)), space=own)
     rng = generator(m["seed"] if seed is None else seed, "evaluate", m["distiller"], protocol, m["ipc"]) if ours else generator(seed or 0, "evaluate")
     return evaluate(syn.to(train.images.device), test, protocol, n_eval, rng, arch, progress)
