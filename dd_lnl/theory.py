@@ -123,14 +123,15 @@ def draw_inferred(ax, found: pd.DataFrame): # where to; from `inferences`
     ax.set(xlabel="true noise rate", ylabel="rate inferred by Corollary II", xlim=(-.03, 1.03), ylim=(-.03, 1.03))
     ax.legend()
 
-# %% ../nbs/13a_theory.ipynb #c6a74205
+# %% ../nbs/13a_theory.ipynb #70550874
 ONE = ["dataset", "distiller", "protocol", "ipc", "seed"] # what a noisy set and its clean counterpart have in common
 
 
 def absorbed(frame: pd.DataFrame, # from `results.transitions`
             ) -> pd.DataFrame: # a row a set and source (targets, networks): ONE, kind, label, rate, absorbed (share), distance
     "How much of the noise a distilled set, and the networks that it trains, took over."
-    found, rows = labelled(frame.assign(ipc=frame.ipc.astype(object).where(frame.ipc.notna(), None))), []
+    frame, rows = frame[~frame.protocol.str.startswith("rcig")], []
+    found = labelled(frame.assign(ipc=frame.ipc.astype(object).where(frame.ipc.notna(), None)))
     clean = {tuple(row[k] for k in ONE): row for row in found[found.tau == 0].to_dict("records")}
     for row in found[found.tau != 0].to_dict("records"):
         base, T = clean.get(tuple(row[k] for k in ONE)), row["true"]
