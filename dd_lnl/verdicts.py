@@ -283,8 +283,8 @@ def overview(found: pd.DataFrame, # from `claims`, one data set
         for name in [baseline] if baseline else JUDGED: row[f"against {BASELINES[name]}"] = "; ".join(parts)
     return pd.DataFrame.from_dict(rows, orient="index").fillna("").rename_axis("claim")
 
-# %% ../nbs/13b_verdicts.ipynb #19adc49a
-LOOKS = {"holds": ("o", "#4477aa"), "fails": ("X", "#cc6677"), "": ("_", ".6")} # how a verdict leans: marker, colour
+# %% ../nbs/13b_verdicts.ipynb #0b3978f5
+LOOKS = {"holds": ("o", "#4477aa"), "fails": ("X", "#cc6677"), "unsure": ("^", "#ddaa33"), "": ("_", ".6")} # marker, colour
 
 
 def draw_verdicts(ax, # where to
@@ -294,7 +294,7 @@ def draw_verdicts(ax, # where to
     columns = [(method, baseline) for baseline in JUDGED for method in (*METHODS, "all")]
     names = list(dict.fromkeys(found.claim))
     for row in found.itertuples():
-        mark, hue = LOOKS[row.leans]
+        mark, hue = LOOKS["unsure" if (row.verdict, row.leans) == ("fails", "holds") else row.leans]
         x = columns.index((row.method, row.baseline)) if row.baseline else np.arange(len(columns))
         ax.scatter(x, np.full(np.shape(x), names.index(row.claim)), 40, marker=mark, edgecolors=hue if mark != "_" else None, linewidths=1,
                    facecolors=hue if row.verdict in ("holds", "fails", "not tested") else "none")
