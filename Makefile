@@ -12,7 +12,7 @@ artifact: .venv/ready
 	$(BIN)/dd_lnl reproduce --profile $(PROFILE) --fresh
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # From the notebooks to everything that is made of them: package, clean notebooks, README.
 export: .venv/ready readme

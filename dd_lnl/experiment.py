@@ -191,7 +191,7 @@ def stretch(s: Setting, ipc: int, stage: int) -> tuple: # stage 0: distil, 1: ev
     k, i = len(s.ipcs), sorted(s.ipcs).index(ipc)
     return tuple(.1 + .45 * (stage + (i + j) / k) for j in (0, 1))
 
-# %% ../nbs/12_experiment.ipynb #dae4ded5
+# %% ../nbs/12_experiment.ipynb #65b38335
 def inputs(s: Setting, ipc: int = None) -> dict:
     "What a distillation depends on, as plain values."
     made = asdict(config(s, ipc)) if ipc else {}
@@ -231,7 +231,7 @@ def experts_s(s: Setting) -> float: # 0 where the distiller has none
     folder = experts_folder(s)
     return ((read_json(folder/"made_for.json") or {}).get("seconds", 0.)) if folder else 0.
 
-
+# %% ../nbs/12_experiment.ipynb #a4977ff8
 def distilled(s: Setting, ready: Prepared, ipc: int, trained=None) -> SyntheticSet:
     "The synthetic set of one size: read if it is there, otherwise made or continued."
     method, cell = METHODS[s.distiller], replace(s.cells[0], ipc=ipc)
