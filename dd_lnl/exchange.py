@@ -69,7 +69,7 @@ tags: [dataset-distillation, label-noise]
 `dd_lnl evaluate FOLDER` scores it. The images derive from {m["dataset"]}, whose terms of use apply.
 """
 
-# %% ../nbs/12b_exchange.ipynb #33dff1af
+# %% ../nbs/12b_exchange.ipynb #f80a51fe
 def held_set(home: Path, # <folder>/<profile>
              cell: str, # its name, as in records/
              root=None, size: int = None): # where the data are; for an image folder -> SyntheticSet, record, class names
@@ -100,7 +100,7 @@ def export(home: Path, cell: str, # as in `held_set`
     images, to = pixels(syn), check_writable(to)
     manifest = {"cell": cell, "class_names": class_names, "factor": syn.factor, "lr": syn.lr, "space": syn.space.name,
                 "whitened": syn.space.whiten is not None} | {k: v for k, v in record.items() if k not in ("log", "along", "accuracies", "peak_mib")}
-    tensors = {"images": images.contiguous(), "targets": syn.targets.contiguous()} | ({"lr": torch.tensor(syn.lr)} if syn.lr else {})
+    tensors = {"images": images, "targets": syn.targets} | ({"lr": torch.tensor(syn.lr)} if syn.lr else {})
     for name, value in [("set", tensors), ("space", space_tensors(syn.space))]:
         with whole_file(to/f"{name}.safetensors") as tmp: save_file({k: v.contiguous() for k, v in value.items()}, tmp)
     for name, value in for_dd_ranking(syn).items(): save_tensors(to/name, value)
