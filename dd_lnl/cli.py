@@ -8,7 +8,7 @@ __all__ = ['BAR', 'app', 'Device', 'Folder', 'Root', 'Jobs', 'Profile', 'Cifar10
            'reproduce', 'rehearse', 'in_all', 'draw', 'default_jobs', 'set_aside', 'status', 'plan', 'experts',
            'export', 'evaluate', 'pack', 'merge', 'main']
 
-# %% ../nbs/16_cli.ipynb #f4c0fc97
+# %% ../nbs/16_cli.ipynb #0abe23ce
 import json, os, shlex, shutil, subprocess, sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,11 +19,12 @@ import torch, typer
 from filelock import FileLock, Timeout
 
 from . import bare, exchange, experiment, report
-from .core import InputError, check_writable, choose, pick_device, read_json, write_json
+from .core import InputError, check_writable, choose, read_json, write_json
+from .device import pick_device
 from .engine import die_with_parent, error
 from .profiles import PROFILES, profile as settings_of, plan as table_of
 
-# %% ../nbs/16_cli.ipynb #99db4258
+# %% ../nbs/16_cli.ipynb #0db483e0
 def notebooks() -> Path:
     "The folder of the experiment notebooks, which live beside the package in a clone."
     found = Path(experiment.__file__).parent.parent/"nbs"/"experiments"
@@ -40,7 +41,7 @@ def entry(notebook: str, output: Path, parameters: dict, threads: int = 1, gpu: 
 def setting_entry(s: experiment.Setting) -> dict:
     "The notebook of a setting."
     parameters, plain = {k: v for k, v in vars(s).items() if v is not None or k == "tau"}, s.protocol == "full" # None is every other default
-    if plain: parameters = {k: v for k, v in parameters.items() if k not in ("distiller", "protocol", "ipcs", "controls", "changes", "deviations")}
+    if plain: parameters = {k: v for k, v in parameters.items() if k not in ("distiller", "protocol", "ipcs", "controls", "judge_steps", "deviations")}
     return entry("baseline" if plain else "setting", s.home/"notebooks"/f"{s.id}.ipynb", parameters,
                  s.threads, pick_device(s.device).type == "cuda")
 
@@ -120,7 +121,7 @@ def show(bar, parts, n_done, folder): # the whole cells that are done, and the s
     bar.n = sum(max(done, n * r["fraction"]) for done, n, r in now)
     bar.set_postfix_str(", ".join(r["label"] for done, n, r in now if r["label"] and done < n)[:60])
 
-# %% ../nbs/16_cli.ipynb #f3d81087
+# %% ../nbs/16_cli.ipynb #038644a0
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
                   help="Does dataset distillation remove label noise? Run one setting, or reproduce a whole profile.")
 Device, Folder, Root = (Annotated[str, typer.Option(help=text)] for text in
@@ -138,15 +139,17 @@ def run(dataset: Annotated[str, typer.Option(help="digits, cifar10, cifar100, ti
         controls: Annotated[str, typer.Option(help="Compared with it, separated by commas: full, random, agreement, selected.")] = "",
         seed: Annotated[int, typer.Option(help="Of the noise, the distillation and the evaluation.")] = 0,
         n_eval: Annotated[int, typer.Option(help="Networks that judge.")] = 5,
-        changes: Annotated[str, typer.Option(help='Fields of the distiller\'s preset to change, as JSON: \'{"iterations": 50}\'.')] = "{}",
+        judge_steps: Annotated[int, typer.Option(help="Their training ends after so many steps; default: when the protocol's does.")] = None,
+        changes: Annotated[str, typer.Option(help='Fields of the distiller\'s preset to change, as JSON: \'{"iterations": 50}\'; a list has a value for each of ipcs.')] = "{}",
         deviations: Annotated[bool, typer.Option("--deviations", help="As the reference changes DATM's constants for some noise rates.")] = False,
-        device: Device = "cpu", threads: Annotated[int, typer.Option(help="CPU threads; sums depend on their number.")] = 1, root: Root = None,
+        device: Device = "cpu", precision: Annotated[str, typer.Option(help="On a GPU: float32, tf32 or bf16.")] = "tf32",
+        threads: Annotated[int, typer.Option(help="CPU threads; sums depend on their number.")] = 1, root: Root = None,
         size: Annotated[int, typer.Option(help="For an image folder: resize the shorter side to this and crop the centre.")] = None,
         profile: Annotated[str, typer.Option(help="Results go to FOLDER/PROFILE.")] = "trial", folder: Folder = "outputs"):
     "Run one setting: a data set, noise, rate, distiller and seed, at a list of sizes."
     s = experiment.setting(dataset=dataset, noise=noise, tau=_number("tau", tau), distiller=distiller, protocol=protocol, ipcs=_numbers(ipcs),
-                           controls=controls.split(",") if controls else [], seed=seed, n_eval=n_eval, changes=_json(changes), deviations=deviations, device=device, threads=threads, root=root and str(Path(root).absolute()),
-                           size=size, profile=profile, folder=folder)
+                           controls=controls.split(",") if controls else [], seed=seed, n_eval=n_eval, judge_steps=judge_steps, changes=_json(changes), deviations=deviations,
+                           device=device, precision=precision, threads=threads, root=root and str(Path(root).absolute()), size=size, profile=profile, folder=folder)
     experiment.prepare(s) # whatever is wrong with the data or the noise is said now
     _finish([s], run_all([s], 1))
     for part, cell in [(part, cell) for part in s.parts for cell in part.cells]:

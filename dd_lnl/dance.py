@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'DanceConfig', 'preset', 'encoder', 'pretrain', 'first_images', 'real_batches', 'stream', 'views_of',
-           'inner_loss', 'calibration_loss', 'shares', 'grad_by_groups', 'iterate', 'classes_at_once', 'distil',
-           'optimise']
+           'inner_loss', 'calibration_loss', 'shares', 'grad_by_groups', 'pick', 'inner_gradient',
+           'calibration_gradient', 'iterate', 'classes_at_once', 'distil', 'optimise']
 
-# %% ../nbs/08_dance.ipynb #1916b47b
+# %% ../nbs/08_dance.ipynb #1c98b5b1
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from .core import (InputError, LabelledImages, SyntheticSet, claim, cut, enlarge, fingerprint, load_tensors,
                          members, override, save_tensors, spawn)
 from .augmentation import apply, draw
+from .device import Graphed
 from .networks import call, convnet, depth_for, initial
 from .training import Recipe, as_targets, fit
 
@@ -142,7 +143,7 @@ def calibration_loss(net, theta, S, classes, which, augmentation, space, config)
     out = call(net, theta, apply(space.encode(views_of(S, which, config)), augmentation))
     return F.cross_entropy(out, classes.repeat_interleave(which.shape[1]), reduction="sum") / which.shape[1]
 
-# %% ../nbs/08_dance.ipynb #391aad21
+# %% ../nbs/08_dance.ipynb #8a9ed825
 def shares(momentum, n_classes, like): # each (C, 1, 1, 1, 1)
     "How far the velocity carries class c: before the clamp, after it, and in all."
     c = torch.arange(n_classes, device=like.device, dtype=torch.float64).view(-1, 1, 1, 1, 1)
@@ -162,25 +163,35 @@ def grad_by_groups(loss_of, S, per_group):
     return torch.cat(grads), total
 
 
-def iterate(S, V, luck, train, experts, net, config, lr, share, per_group):
+def pick(draws, classes): return [(op, params[classes]) for op, params in draws]
+
+
+def inner_gradient(train, net, config, per_group, S, phi, real, weight, which, draws):
+    "The gradient of eq. 5 for all images (C, ipc, ...), and the loss."
+    return grad_by_groups(lambda s, c: inner_loss(net, phi, s, train.images[real[c]], weight[c], which[c], pick(draws, c), train.space, config),
+                          S, per_group)
+
+
+def calibration_gradient(train, net, config, per_group, S, theta, which, draws):
+    "The gradient of eq. 7 for all images (C, ipc, ...), and the loss."
+    return grad_by_groups(lambda s, c: calibration_loss(net, theta, s, c, which[c], pick(draws, c), train.space, config), S, per_group)
+
+
+def iterate(S, V, luck, experts, inner, calibration, momentum, lr, share):
     "One iteration of all classes: new images (C, ipc, ...), new velocity, the two losses."
-    expert, mix, (real, weight), (inner_views, inner_aug), (calib_views, calib_aug) = luck
-    before, after, full = share
-    decay, space = config.momentum**len(S), train.space
-    pick = lambda draws, classes: [(op, params[classes]) for op, params in draws]
+    expert, mix, real, for_inner, for_calibration = luck
+    (before, after, full), decay = share, momentum**len(S)
     phi = torch.lerp(experts[expert, 1], experts[expert, 0], mix) # eq. 6
     S = S.clamp(0, 1) - lr * after * V
-    g, inner = grad_by_groups(lambda s, c: inner_loss(net, phi, s, train.images[real[c]], weight[c], inner_views[c], pick(inner_aug, c),
-                                                      space, config), S, per_group)
+    g, first = inner(S, phi, *real, *for_inner)
     V = decay * V + g
-    if not config.calibrate: return S - lr * before * V, V, (inner, torch.zeros_like(inner))
+    if calibration is None: return S - lr * before * V, V, (first, torch.zeros_like(first))
     S = S - lr * full * V
-    g, calib = grad_by_groups(lambda s, c: calibration_loss(net, experts[expert, 1], s, c, calib_views[c], pick(calib_aug, c),
-                                                            space, config), S, per_group)
+    g, second = calibration(S, experts[expert, 1], *for_calibration)
     V = decay * V + g
-    return S - lr * before * V, V, (inner, calib)
+    return S - lr * before * V, V, (first, second)
 
-# %% ../nbs/08_dance.ipynb #d8e24595
+# %% ../nbs/08_dance.ipynb #9e84c21e
 def classes_at_once(train, config) -> int:
     "How many classes fit in memory together: about 1 GiB of activations on a CPU, 30 on a GPU."
     floats = config.width * train.images[0, 0].numel() * (min(config.batch_syn, config.ipc * config.factor**2) + config.batch_real)
@@ -212,7 +223,8 @@ def optimise(state, train, config, experts, rng, progress, file):
     "Iterate from `state` to the end; returns S (C, ipc, channels, H, W), unclamped as in the reference."
     S, V, log = state["S"].to(train.images), state["V"].to(train.images), state["log"]
     net, share = encoder(train, config)().to(S).requires_grad_(False), shares(config.momentum, train.n_classes, S)
-    fixed = train, experts, net, config, config.lr_img * config.ipc, share, classes_at_once(train, config)
+    inner, calibration = (Graphed(partial(f, train, net, config, classes_at_once(train, config))) for f in (inner_gradient, calibration_gradient))
+    fixed = experts, inner, calibration if config.calibrate else None, config.momentum, config.lr_img * config.ipc, share
     luck, before = islice(stream(train, config, rng), state["done"], None), perf_counter() - (log["seconds"] or [0.])[-1]
     for done in range(state["done"] + 1, config.iterations + 1):
         S, V, losses = iterate(S, V, next(luck), *fixed)

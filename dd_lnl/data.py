@@ -6,7 +6,7 @@
 __all__ = ['CIFAR10_NAMES', 'TINY', 'KNOWN', 'CIFAR_MEAN', 'CHANNELS', 'Index', 'read_files', 'decoded', 'read_index',
            'tiny_index', 'load', 'index_clothing1m', 'index_webvision', 'channel_space', 'space']
 
-# %% ../nbs/01_data.ipynb #45f13702
+# %% ../nbs/01_data.ipynb #181e4813
 import csv, hashlib, io, lzma, os, posixpath, re, tarfile, tempfile, zipfile, zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .core import (InputError, LabelledImages, Space, cache_folder, check_writable, choose, data_root, pick_device,
-                         whole_file)
+from .core import (InputError, LabelledImages, Space, cache_folder, check_writable, choose, data_root, whole_file)
+from .device import pick_device
 
 # %% ../nbs/01_data.ipynb #07e33671
 def _pair(pixels, # (n, C, H, W) array of whole numbers, possibly memory-mapped

@@ -69,7 +69,7 @@ tags: [dataset-distillation, label-noise]
 `dd_lnl evaluate FOLDER` scores it. The images derive from {m["dataset"]}, whose terms of use apply.
 """
 
-# %% ../nbs/12b_exchange.ipynb #f80a51fe
+# %% ../nbs/12b_exchange.ipynb #50523ec9
 def held_set(home: Path, # <folder>/<profile>
              cell: str, # its name, as in records/
              root=None, size: int = None): # where the data are; for an image folder -> SyntheticSet, record, class names
@@ -85,7 +85,8 @@ def held_set(home: Path, # <folder>/<profile>
     s = experiment.setting(**{k: record[k] for k in ("dataset", "noise", "tau", "distiller", "protocol", "seed")}, ipcs=[record["ipc"]], size=size)
     train, _ = data.load(s.dataset, root, size=size)
     if tuple(held["images"].shape[1:]) != train.in_shape: raise InputError(f"{cell} was made from images of another size: give the same --size.")
-    if record["key"] != stage_key("evaluation", synthetic=held["key"], protocol=record["protocol"], n_eval=record["n"]):
+    judged = dict(protocol=record["protocol"], n_eval=record["n"], judge_steps=record["judge_steps"])
+    if record["key"] != stage_key("evaluation", synthetic=held["key"], **judged):
         raise InputError(f"The record of {cell} is not of the images in the cache: compute it again with `dd_lnl reproduce`.")
     return experiment.unpack(held, data.space(experiment.space_method(s), s.dataset, train.images)), record, list(train.class_names)
 
@@ -109,7 +110,7 @@ def export(home: Path, cell: str, # as in `held_set`
     write_json(to/"manifest.json", manifest)
     return to
 
-# %% ../nbs/12b_exchange.ipynb #2a02be85
+# %% ../nbs/12b_exchange.ipynb #46ee2d6d
 def read_ours(folder: Path): # -> SyntheticSet, manifest
     "A set that `export` wrote."
     from safetensors.torch import load_file
@@ -154,4 +155,4 @@ def judged(folder, *, dataset: str = None, protocol: str = None, space: str = "p
         own = data.space(protocol.removesuffix("_noaug"), dataset, train.images)
         syn = replace(syn, images=own.encode(syn.images.to(train.images)), space=own)
     rng = generator(m["seed"] if seed is None else seed, "evaluate", m["distiller"], protocol, m["ipc"]) if ours else generator(seed or 0, "evaluate")
-    return evaluate(syn.to(train.images.device), test, protocol, n_eval, rng, arch, progress)
+    return evaluate(syn.to(train.images.device), test, protocol, n_eval, rng, arch, progress, m.get("judge_steps") if ours else None)

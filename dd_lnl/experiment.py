@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'CONTROLS', 'BASELINE', 'Method', 'Setting', 'config', 'space_method', 'setting', 'from_notebook',
-           'Prepared', 'prepare', 'check_classes', 'reporter', 'stretch', 'inputs', 'index_hash', 'experts_folder',
-           'experts', 'experts_s', 'distilled', 'unfinished', 'pack', 'unpack', 'record_key', 'record_path', 'finished',
-           'write_record', 'versions', 'commit', 'peak_mib', 'evaluated', 'along', 'run_baseline', 'run_recipe']
+           'Prepared', 'prepare', 'check_classes', 'reporter', 'stretch', 'inputs', 'at_precision', 'index_hash',
+           'experts_folder', 'experts', 'experts_s', 'distilled', 'unfinished', 'pack', 'unpack', 'record_key',
+           'record_path', 'finished', 'write_record', 'versions', 'commit', 'reduced', 'peak_mib', 'evaluated', 'along',
+           'run_baseline', 'run_recipe']
 
-# %% ../nbs/12_experiment.ipynb #9bf54180
+# %% ../nbs/12_experiment.ipynb #a967b44a
 import hashlib, os, platform, resource, subprocess
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter, time
@@ -21,11 +22,12 @@ from typing import NamedTuple
 import torch
 
 from . import __version__, coresets, dance, data, datm, noise, rcig
-from .core import (Cell, InputError, LabelledImages, NoisyLabels, Space, SyntheticSet, build, check_writable, choose, data_root, device_name,
-                         generator, load_tensors, members, pick_device, read_json, save_tensors, stage_key, write_json)
+from .core import (Cell, InputError, LabelledImages, NoisyLabels, Space, SyntheticSet, build, check_writable, choose, data_root,
+                         generator, load_tensors, members, override, read_json, save_tensors, stage_key, write_json)
+from .device import PRECISIONS, device_name, pick_device, policy, precision
 from .engine import die_with_parent
-from .evaluation import PROTOCOLS, accuracy, evaluate, judge, network, protocol_for, rows
-from .training import Recipe, as_targets, baseline
+from .evaluation import PROTOCOLS, evaluate, judge, network, protocol_for, rows
+from .training import Recipe, accuracy, as_targets, baseline
 
 # %% ../nbs/12_experiment.ipynb #efffbaa5
 class Method(NamedTuple):
@@ -48,7 +50,7 @@ METHODS = {
 }
 CONTROLS = ("full", *(name for name, method in METHODS.items() if method.protocol is None)) # full: all the noisy data
 
-# %% ../nbs/12_experiment.ipynb #35115c1c
+# %% ../nbs/12_experiment.ipynb #a06d7199
 @dataclass(frozen=True)
 class Setting:
     "One data set, noise, rate, distiller and seed, at a list of sizes."
@@ -62,9 +64,11 @@ class Setting:
     controls: list = () # compared with it under its protocol: "full", "random", "agreement", "selected"
     seed: int = 0 # of the noise, the distillation and the evaluation
     n_eval: int = 5 # networks that judge
-    changes: dict = None # fields of the distiller's preset to change, e.g. {"iterations": 50}
+    judge_steps: int | None = None # their training ends after so many steps; None: when the protocol's does
+    changes: dict = None # fields of the distiller's preset to change, e.g. {"iterations": 50}; a list has a value for each of ipcs
     deviations: bool = False # as the reference changes DATM's preset for some noise rates, see `datm.deviations`
     device: str = "cpu" # auto | cpu | cuda
+    precision: str = "tf32" # on a GPU: float32 | tf32 | bf16; a CPU has float32 only
     threads: int = 1 # sums on a CPU depend on it
     root: str | None = None # where the data are; None: DD_LNL_DATA or the user's cache folder
     size: int | None = None # for an image folder: resize the shorter side to this and crop the centre
@@ -89,11 +93,17 @@ class Setting:
     @property
     def home(self) -> Path: return Path(self.folder)/self.profile
 
-# %% ../nbs/12_experiment.ipynb #e9a9c0a8
+# %% ../nbs/12_experiment.ipynb #bf3791f8
+BASELINE = Recipe(epochs=50, lr=.05, schedule="constant") # the usual training
+
+
 def config(s: Setting, ipc: int):
-    "The distiller's configuration at one size."
+    "The distiller's configuration at one size; for the usual training its recipe."
+    at = s.ipcs.index(ipc) if ipc in s.ipcs else 0
+    changes = {name: value[at] if isinstance(value, list) else value for name, value in s.changes.items()}
+    if s.distiller == "full": return override(BASELINE, **changes)
     reference = datm.deviations(s.dataset, s.noise, s.tau, ipc) if s.deviations and s.distiller == "datm" else {}
-    return METHODS[s.distiller].preset(s.dataset, ipc, **{**reference, **s.changes})
+    return METHODS[s.distiller].preset(s.dataset, ipc, **{**reference, **changes})
 
 
 def space_method(s: Setting) -> str:
@@ -114,12 +124,16 @@ def setting(**values) -> Setting:
     if not s.ipcs or any(type(i) is not int or i < 1 or s.ipcs.count(i) > 1 for i in s.ipcs):
         raise InputError(f"ipcs is a list of different whole numbers from 1, but is {s.ipcs}.")
     if s.tau is not None and not 0 <= s.tau <= 1: raise InputError(f"A noise rate tau lies between 0 and 1, but is {s.tau:g}.")
-    if min(s.threads, s.n_eval, 1 if s.size is None else s.size) < 1: raise InputError("threads, n_eval and size must be at least 1.")
+    if min(s.threads, s.n_eval, *(1 if v is None else v for v in (s.size, s.judge_steps))) < 1:
+        raise InputError("threads, n_eval, judge_steps and size must be at least 1.")
+    choose("precision", s.precision, PRECISIONS)
     if not 0 <= s.seed < 2**32: raise InputError(f"A seed lies between 0 and 2**32 - 1, but is {s.seed}.")
-    if s.changes and (s.distiller == "full" or {"dataset", "ipc"} & s.changes.keys()):
-        raise InputError("changes are for fields of a distiller's preset: the baseline has none, and dataset and ipcs are parameters of their own.")
-    if s.distiller != "full":
-        for ipc in s.ipcs: config(s, ipc)
+    if s.changes and (s.distiller == "full" and protocol != "full" or {"dataset", "ipc"} & s.changes.keys()):
+        raise InputError("changes are for fields of a distiller's preset or of the usual training's recipe: dataset and ipcs are parameters of "
+                         "their own, and a protocol's recipe is shortened by judge_steps.")
+    if uneven := [name for name, value in s.changes.items() if isinstance(value, list) and len(value) != len(s.ipcs)]:
+        raise InputError(f"changes has a list for {uneven[0]!r} that is not as long as ipcs {s.ipcs}: give a value for each size, or one number.")
+    for ipc in s.ipcs: config(s, ipc)
     pick_device(s.device)
     s = replace(s, protocol=protocol)
     if s.controls and (s.distiller in CONTROLS or len(set(s.controls)) < len(s.controls)):
@@ -191,12 +205,21 @@ def stretch(s: Setting, ipc: int, stage: int) -> tuple: # stage 0: distil, 1: ev
     k, i = len(s.ipcs), sorted(s.ipcs).index(ipc)
     return tuple(.1 + .45 * (stage + (i + j) / k) for j in (0, 1))
 
-# %% ../nbs/12_experiment.ipynb #65b38335
+# %% ../nbs/12_experiment.ipynb #d601415a
 def inputs(s: Setting, ipc: int = None) -> dict:
     "What a distillation depends on, as plain values."
-    made = asdict(config(s, ipc)) if ipc else {}
+    made, device = asdict(config(s, ipc)) if ipc else {}, pick_device(s.device).type
+    gpu = dict(precision=s.precision, kernels=stage_key("fused")) if device == "cuda" else {}
     return dict(dataset=s.dataset, index=index_hash(s), size=s.size, noise=s.noise, tau=s.tau, seed=s.seed, space=space_method(s),
-                device=pick_device(s.device).type, threads=s.threads, config=made, made=[stage_key("data"), stage_key("noise")])
+                device=device, **gpu, threads=s.threads, config=made, made=[stage_key("data"), stage_key("noise")])
+
+
+def at_precision(stage):
+    "A stage of a setting, run at the setting's precision."
+    @wraps(stage)
+    def run(s: Setting, *args, **kwargs):
+        with precision(s.precision, pick_device(s.device)): return stage(s, *args, **kwargs)
+    return run
 
 
 def index_hash(s: Setting) -> str:
@@ -214,6 +237,7 @@ def experts_folder(s: Setting) -> Path: # None where the distiller has none
     return s.home/"cache"/"experts"/stage_key(method.experts, **{**inputs(s), "config": shared})
 
 
+@at_precision
 def experts(s: Setting, ready: Prepared):
     "The experts that all sizes share (None where the distiller has none), continued if some are there."
     folder = experts_folder(s)
@@ -231,7 +255,8 @@ def experts_s(s: Setting) -> float: # 0 where the distiller has none
     folder = experts_folder(s)
     return ((read_json(folder/"made_for.json") or {}).get("seconds", 0.)) if folder else 0.
 
-# %% ../nbs/12_experiment.ipynb #a4977ff8
+# %% ../nbs/12_experiment.ipynb #a2049fcf
+@at_precision
 def distilled(s: Setting, ready: Prepared, ipc: int, trained=None) -> SyntheticSet:
     "The synthetic set of one size: read if it is there, otherwise made or continued."
     method, cell = METHODS[s.distiller], replace(s.cells[0], ipc=ipc)
@@ -259,12 +284,13 @@ def unpack(held: dict, space: Space) -> SyntheticSet:
     "What `pack` packed."
     return SyntheticSet(space=space, **{k: held[k] for k in ("images", "targets", "lr", "factor", "log")})
 
-# %% ../nbs/12_experiment.ipynb #81850b68
+# %% ../nbs/12_experiment.ipynb #6ecd887f
 def record_key(s: Setting, ipc: int = None) -> str:
     "The key of a cell: its evaluation and everything before it."
-    if s.protocol == "full": return stage_key("training", **inputs(s), recipe=asdict(BASELINE), n_eval=s.n_eval)
-    if s.distiller == "full": return stage_key("evaluation", **inputs(s), protocol=s.protocol, n_eval=s.n_eval)
-    return stage_key("evaluation", synthetic=stage_key(METHODS[s.distiller].module, **inputs(s, ipc)), protocol=s.protocol, n_eval=s.n_eval)
+    if s.protocol == "full": return stage_key("training", **inputs(s), recipe=asdict(config(s, None)), n_eval=s.n_eval)
+    judged = dict(protocol=s.protocol, n_eval=s.n_eval, judge_steps=s.judge_steps)
+    if s.distiller == "full": return stage_key("evaluation", **inputs(s), **judged)
+    return stage_key("evaluation", synthetic=stage_key(METHODS[s.distiller].module, **inputs(s, ipc)), **judged)
 
 
 def record_path(s: Setting, cell: Cell) -> Path: return s.home/"records"/f"{cell.id}.json"
@@ -286,12 +312,12 @@ def write_record(s: Setting, ready: Prepared, cell: Cell, accuracies: list, wall
     record = {**asdict(cell), "tau_hat": ready.noisy.tau_hat, "identifiable": None if T is None else noise.identifiable(T),
               "n": len(accuracies), "mean": values.mean().item(), "std": values.std(correction=0).item(), "accuracies": accuracies,
               "n_train": len(ready.train), "n_classes": ready.train.n_classes, "wall_s": wall_s, "peak_mib": peak_mib(s),
-              "device": device_name(pick_device(s.device)), "threads": s.threads, "versions": versions(), "commit": commit(),
+              "device": device_name(pick_device(s.device)), "precision": policy(s.precision, pick_device(s.device)), "threads": s.threads, "versions": versions(), "commit": commit(),
               "key": record_key(s, cell.ipc), **more, "transition": {name: torch.as_tensor(m).double().round(decimals=4).tolist() for name, m in kept.items()}}
     write_json(record_path(s, cell), record)
     return record
 
-# %% ../nbs/12_experiment.ipynb #49a1de0e
+# %% ../nbs/12_experiment.ipynb #cafcc55f
 def versions() -> dict: # as installed; importing torchvision would take longer than training on ten digits
     return {"python": platform.python_version(), "torch": torch.__version__, "torchvision": version("torchvision"), "dd_lnl": __version__}
 
@@ -303,23 +329,33 @@ def commit() -> str: # None outside a repository; ends in "-dirty" if the packag
     return found + "-dirty" * git("diff", "--quiet", "HEAD", "--", ".").returncode if found else None
 
 
+def reduced(s: Setting, in_shape, n: int, ipc: int = None) -> dict: # n training examples -> {what: [here, in the preset or protocol]}
+    "Where a cell spends another budget than the method's preset and protocol."
+    plain = lambda made: {f"{k}.{j}" if j else k: v for k, w in made.items() for j, v in (w.items() if isinstance(w, dict) else [("", w)])}
+    here, preset = (plain(asdict(config(other, ipc))) if ipc or s.protocol == "full" else {} for other in (s, replace(s, changes={})))
+    epochs = [protocol_for(s.protocol, in_shape, n, steps).recipe.epochs for steps in (s.judge_steps, None)] if s.protocol != "full" else []
+    return {name: [value, preset[name]] for name, value in here.items() if value != preset[name]} | ({"judges' epochs": epochs} if len({*epochs}) > 1 else {})
+
+
 def peak_mib(s: Setting) -> float: # of the process so far, on the device it ran on
     if pick_device(s.device).type == "cuda": return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+@at_precision
 def evaluated(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet) -> dict:
     "Evaluate one synthetic set and write its record."
     cell, started, test = replace(s.cells[0], ipc=ipc), perf_counter(), ready.test
-    said = judge(syn, test, s.protocol, s.n_eval, generator(s.seed, "evaluate", s.distiller, s.protocol, ipc),
+    said = judge(syn, test, s.protocol, s.n_eval, generator(s.seed, "evaluate", s.distiller, s.protocol, ipc), max_steps=s.judge_steps,
                  progress=reporter(s, f"evaluate IPC {ipc}", *stretch(s, ipc, 1)))
     accuracies, wall_s = accuracy(said, test.labels), perf_counter() - started
     seen = {"targets": rows(syn.targets, torch.arange(test.n_classes).repeat_interleave(ipc)), "networks": rows(said, test.labels)}
-    made = {"distil": asdict(config(s, ipc)),
-            "protocol": asdict(protocol_for(s.protocol, test.in_shape, len(syn.images) * syn.factor**2))}
+    n_examples = len(syn.images) * syn.factor**2
+    made = {"distil": asdict(config(s, ipc)), "protocol": asdict(protocol_for(s.protocol, test.in_shape, n_examples, s.judge_steps))}
     log = {name: value for name, value in syn.log.items() if name not in ("distil_s", "notes")}
     return write_record(s, ready, cell, accuracies, wall_s, seen, distil_s=syn.log["distil_s"], experts_s=experts_s(s), notes=syn.log.get("notes", []),
-                        config=made, log=log, along=along(s, ready, ipc, syn, accuracies[0]))
+                        judge_steps=s.judge_steps,
+                        reduced=reduced(s, test.in_shape, n_examples, ipc), config=made, log=log, along=along(s, ready, ipc, syn, accuracies[0]))
 
 
 def along(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet, last: float) -> dict: # iterations, and the accuracy of one network each
@@ -327,32 +363,32 @@ def along(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet, last: float)
     folder = unfinished(s, stage_key(METHODS[s.distiller].module, **inputs(s, ipc)))
     found = {int(file.stem.removeprefix("at_")): file for file in sorted(folder.glob("at_*.pt"))}
     scores = [evaluate(replace(syn, **load_tensors(file)), ready.test, s.protocol, 1, generator(s.seed, "along", s.distiller, ipc, it),
-                       progress=reporter(s, f"evaluate IPC {ipc} at {it}", *stretch(s, ipc, 1)[1:] * 2))[0] for it, file in found.items()]
+                       max_steps=s.judge_steps, progress=reporter(s, f"evaluate IPC {ipc} at {it}", *stretch(s, ipc, 1)[1:] * 2))[0] for it, file in found.items()]
     return {"iteration": [*found, syn.log["iteration"][-1]], "accuracy": [*scores, last]} if found else {}
 
-# %% ../nbs/12_experiment.ipynb #596a0d9f
-BASELINE = Recipe(epochs=50, lr=.05, schedule="constant")
-
-
+# %% ../nbs/12_experiment.ipynb #a8c8309e
+@at_precision
 def run_baseline(s: Setting, ready: Prepared) -> dict:
     "Train the full-data baseline of a setting and write its record."
     if s.protocol != "full": return run_recipe(s, ready)
-    started, x = perf_counter(), ready.train.inputs()
+    started, x, recipe = perf_counter(), ready.train.inputs(), config(s, None)
     make = network("convnet", ready.train, protocol_for("dance", ready.train.in_shape, len(x)))
-    found = baseline(make, x, ready.train.labels, ready.test.inputs(), ready.test.labels, ready.train.n_classes, BASELINE,
+    found = baseline(make, x, ready.train.labels, ready.test.inputs(), ready.test.labels, ready.train.n_classes, recipe,
                      generator(s.seed, "baseline"), s.n_eval, reporter(s, "train"))
     others = {}
     for name in ("noisy_val", "best_on_test"):
         values = torch.tensor(found[name], dtype=torch.float64)
         others |= {f"{name}_mean": values.mean().item(), f"{name}_std": values.std(correction=0).item(), f"{name}_accuracies": found[name]}
-    return write_record(s, ready, s.cells[0], found["last"], perf_counter() - started, **others, curve=found["curve"], notes=[], config={"recipe": asdict(BASELINE)})
+    return write_record(s, ready, s.cells[0], found["last"], perf_counter() - started, **others, curve=found["curve"], notes=[],
+                        reduced=reduced(s, ready.train.in_shape, len(x)), config={"recipe": asdict(recipe)})
 
 
 def run_recipe(s: Setting, ready: Prepared) -> dict:
     "The whole noisy set under a distiller's protocol, as if it were a synthetic set, and its record."
     started, train, test = perf_counter(), ready.train, ready.test
     whole = SyntheticSet(train.inputs(), as_targets(train.labels, train.n_classes).to(train.images), space=train.space)
-    said = judge(whole, test, s.protocol, s.n_eval, generator(s.seed, "baseline"), progress=reporter(s, "train"))
+    said = judge(whole, test, s.protocol, s.n_eval, generator(s.seed, "baseline"), max_steps=s.judge_steps, progress=reporter(s, "train"))
     accuracies, wall_s = accuracy(said, test.labels), perf_counter() - started
-    config = {"protocol": asdict(protocol_for(s.protocol, train.in_shape, len(train)))}
-    return write_record(s, ready, s.cells[0], accuracies, wall_s, {"networks": rows(said, test.labels)}, notes=[], config=config)
+    config = {"protocol": asdict(protocol_for(s.protocol, train.in_shape, len(train), s.judge_steps))}
+    return write_record(s, ready, s.cells[0], accuracies, wall_s, {"networks": rows(said, test.labels)}, notes=[], config=config,
+                        reduced=reduced(s, train.in_shape, len(train)))

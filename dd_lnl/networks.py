@@ -6,10 +6,10 @@
 __all__ = ['CACHE', 'NORMS', 'RULES', 'ARCHITECTURES', 'Blocks', 'Pool', 'ConvNet', 'instance_norm', 'depth_for', 'convnet',
            'lecun_', 'size', 'flat', 'shapes', 'unflat', 'call', 'initial', 'Rule', 'over', 'bilinear', 'linear',
            'relu_value', 'softplus_value', 'softplus_vjp_dot', 'unpool', 'column', 'mean', 'project', 'norm_value',
-           'norm_vjp', 'norm_jvp', 'norm_vjp_dot', 'layers', 'trace', 'vjp', 'joined', 'jvp', 'vjp_dot', 'resnet18',
-           'plain']
+           'norm_vjp', 'norm_jvp', 'norm_vjp_dot', 'convolve', 'layers', 'trace', 'vjp', 'joined', 'jvp', 'vjp_dot',
+           'resnet18', 'plain']
 
-# %% ../nbs/03_networks.ipynb #d2178ca4
+# %% ../nbs/03_networks.ipynb #9bf21650
 from collections.abc import Callable
 from functools import lru_cache
 from math import log2
@@ -22,8 +22,9 @@ from torch.func import functional_call
 from torch.nn.grad import conv2d_input, conv2d_weight
 
 from .core import InputError, choose
+from .device import autocast, rounded
 
-# %% ../nbs/03_networks.ipynb #f3cb5f40
+# %% ../nbs/03_networks.ipynb #4d3b42d8
 CACHE = 8 * 2**20 # bytes of the widest map that one piece may fill; about what two CPU cores hold close by
 
 
@@ -34,8 +35,23 @@ class Blocks(nn.Sequential):
         self.piece = max(8, CACHE // (4 * map_floats))
 
     def forward(self, x): # (n, C, H, W) -> (n, features)
-        if x.device.type != "cpu" or len(x) <= self.piece: return super().forward(x)
+        if x.is_cuda: return self.fused(x)
+        if len(x) <= self.piece: return super().forward(x)
         return torch.cat([super(Blocks, self).forward(p) for p in x.split(self.piece)])
+
+    def fused(self, x):
+        "With one kernel for what stands between two convolutions, where there is one for it."
+        from dd_lnl import fused # here, because a CPU need not wait for Triton
+        if not fused.works(x.device): return super().forward(x)
+        *layers, flatten = self
+        x = x.contiguous(memory_format=torch.channels_last)
+        for i in range(0, len(layers), 4):
+            convolution, norm, activation, pool = layers[i:i + 4]
+            x, last = convolution(x), i + 4 == len(layers)
+            if any(side % 2 for side in x.shape[2:]) or not (isinstance(norm, nn.GroupNorm) and isinstance(activation, nn.ReLU)):
+                x = pool(activation(norm(x)))
+            else: x = fused.norm_relu_pool(x, norm.weight, norm.bias, norm.eps, torch.float32 if last else None)
+        return flatten(x)
 
 
 class Pool(nn.Module):
@@ -100,7 +116,7 @@ def size(module) -> int:
     "The number of parameters."
     return sum(p.numel() for p in module.parameters())
 
-# %% ../nbs/03_networks.ipynb #9dc49e0f
+# %% ../nbs/03_networks.ipynb #745d58c4
 def flat(module) -> torch.Tensor: # (P,)
     "All parameters of a module as one vector."
     return torch.cat([p.detach().reshape(-1) for p in module.parameters()])
@@ -121,8 +137,8 @@ def unflat(module, theta: torch.Tensor) -> dict: # theta: at least the module's 
 
 
 def call(module, theta: torch.Tensor, x: torch.Tensor):
-    "`module(x)` with the parameters in `theta`."
-    return functional_call(module, unflat(module, theta), (x,))
+    "`module(x)` with the parameters in `theta`, at the precision of the policy inside."
+    with autocast(x): return functional_call(module, unflat(module, theta), (x,)).to(x.dtype)
 
 
 def initial(make, # builds a network, e.g. partial(convnet, in_shape, n_classes)
@@ -174,7 +190,7 @@ def linear(out, # (layer, x) -> y
                 lambda layer, p, shape, v, x_dot: (out(layer, x_dot), None),
                 lambda layer, p, shape, v, dots, y_bar, x_bar, y_bar_dot, *want: (back(shape, y_bar_dot), []))
 
-# %% ../nbs/03_networks.ipynb #35b21258
+# %% ../nbs/03_networks.ipynb #a051d69b
 def relu_value(layer, p, x):
     y = x.relu()
     return y, y.sign() # the slope
@@ -192,8 +208,10 @@ def softplus_vjp_dot(layer, p, kept, v, x_dot, y_bar, x_bar, y_bar_dot, *want):
 
 def unpool(shape, y_bar):
     h, w = shape[2:]
-    wide = y_bar @ torch.eye(w // 2).to(y_bar).repeat_interleave(2, 1).div(4)
-    x_bar = torch.stack([wide, wide], 3).flatten(2, 3)
+    if y_bar.is_cuda: x_bar = F.interpolate(y_bar / 4, scale_factor=2) # a product would round to TF32
+    else:
+        wide = y_bar @ torch.eye(w // 2).to(y_bar).repeat_interleave(2, 1).div(4)
+        x_bar = torch.stack([wide, wide], 3).flatten(2, 3)
     return F.pad(x_bar, (0, w % 2, 0, h % 2)) if h % 2 or w % 2 else x_bar
 
 # %% ../nbs/03_networks.ipynb #04f116b2
@@ -229,11 +247,17 @@ def norm_vjp_dot(layer, p, kept, v, dots, y_bar, x_bar, y_bar_dot, inputs, param
     x_bar_dot = d.addcmul(x_bar, zx, value=-1) * r # and of r
     return x_bar_dot, [over(zy_dot) * z[0, 0].numel(), over(y_bar_dot)] if params else []
 
-# %% ../nbs/03_networks.ipynb #bca00a01
+# %% ../nbs/03_networks.ipynb #39807761
+def convolve(x, w, b): # b may be None
+    "A 3x3 convolution at the precision of the policy."
+    a, w, *b = rounded(x, w, *([] if b is None else [b]))
+    return F.conv2d(a, w, *b, padding=1).to(x.dtype)
+
+
 RULES = {
-    nn.Conv2d: bilinear(lambda w, x, b: F.conv2d(x, w, b, padding=1),
-                        lambda w, x, y_bar: conv2d_input(x.shape, w, y_bar, padding=1),
-                        lambda w, x, y_bar: conv2d_weight(x, w.shape, y_bar, padding=1)),
+    nn.Conv2d: bilinear(lambda w, x, b: convolve(x, w, b),
+                        lambda w, x, y_bar: conv2d_input(x.shape, *rounded(w, y_bar), padding=1).to(w.dtype),
+                        lambda w, x, y_bar: conv2d_weight(*rounded(x), w.shape, *rounded(y_bar), padding=1).to(w.dtype)),
     nn.Linear: bilinear(lambda w, x, b: F.linear(x, w, b), lambda w, x, y_bar: y_bar @ w, lambda w, x, y_bar: y_bar.T @ x),
     nn.GroupNorm: Rule(norm_value, norm_vjp, norm_jvp, norm_vjp_dot),
     nn.ReLU: Rule(relu_value, lambda layer, p, slope, y_bar, *want: (slope * y_bar, []),

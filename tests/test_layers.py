@@ -4,12 +4,12 @@ import ast, os, subprocess, sys
 import pytest
 from conftest import ROOT
 
-BASE = ["core", "networks", "augmentation", "training"]
+BASE = ["core", "device", "networks", "augmentation", "training"]
 METHODS = ["trajectories", "datm", "dance", "rcig", "coresets"]
 BELOW = [*BASE, "data", "noise", *METHODS, "evaluation"] # what an experiment stands on; cheap to import
 MAY_IMPORT = {
-    "core": [], "data": ["core"], "noise": ["core"], "networks": ["core"], "augmentation": ["core"],
-    "training": BASE[:3], "trajectories": BASE,
+    "core": [], "device": ["core"], "fused": [], "data": BASE[:2], "noise": ["core"], "networks": [*BASE[:2], "fused"], "augmentation": ["core"],
+    "training": BASE[:4], "trajectories": BASE,
     **{method: [*BASE, "trajectories"] for method in METHODS[1:]},
     "evaluation": BASE, "engine": [], "experiment": [*BELOW, "engine", "__version__"], "profiles": [*BELOW, "experiment"],
     "exchange": [*BELOW, "experiment"], "bare": [*BELOW, "experiment", "profiles"],
