@@ -6,9 +6,9 @@
 __all__ = ['BAR', 'app', 'Device', 'Folder', 'Root', 'Jobs', 'Profile', 'Cifar10', 'FIGURES', 'Size', 'notebooks', 'entry',
            'setting_entry', 'alone', 'write_plan', 'start', 'run_engine', 'run_all', 'show', 'run', 'repeat', 'chosen',
            'reproduce', 'rehearse', 'in_all', 'draw', 'default_jobs', 'set_aside', 'status', 'plan', 'experts',
-           'export', 'evaluate', 'pack', 'merge', 'main']
+           'export', 'evaluate', 'pack', 'merge', 'adopt', 'main']
 
-# %% ../nbs/16_cli.ipynb #0abe23ce
+# %% ../nbs/16_cli.ipynb #92bc8a16
 import json, os, shlex, shutil, subprocess, sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,11 +18,11 @@ from typing import Annotated
 import torch, typer
 from filelock import FileLock, Timeout
 
-from . import bare, exchange, experiment, report
+from . import adoption, bare, exchange, experiment, report
 from .core import InputError, check_writable, choose, read_json, write_json
 from .device import pick_device
 from .engine import die_with_parent, error
-from .profiles import PROFILES, profile as settings_of, plan as table_of
+from .profiles import PAPER, PROFILES, profile as settings_of, plan as table_of
 
 # %% ../nbs/16_cli.ipynb #0db483e0
 def notebooks() -> Path:
@@ -189,7 +189,7 @@ def repeat(s: experiment.Setting) -> str:
     texts = {**dict.fromkeys(["ipcs", "controls"], lambda v: ",".join(map(str, v))), "changes": json.dumps}
     return "dd_lnl run " + shlex.join(f"--{k.replace('_', '-')}" + (f"={texts.get(k, str)(v)}" if v is not True else "") for k, v in ({"tau": "none"} | shown).items())
 
-# %% ../nbs/16_cli.ipynb #cc189a31
+# %% ../nbs/16_cli.ipynb #f13bfe44
 Profile = Annotated[str, typer.Option(help=f"One of {', '.join(PROFILES)}, or a TOML file of one's own.")]
 Cifar10 = Annotated[str, typer.Option("--cifar10", help="Which copy of CIFAR-10, by its name in the root.")]
 
@@ -229,6 +229,7 @@ def in_all(found) -> str: # a table from `profiles.plan`
 def draw(settings: list, jobs: int) -> dict: # {figure: error}
     "Draw the figures that a profile's kinds of noise allow."
     home, kinds = settings[0].home, {"any"} | {s.noise if s.noise in ("sym", "asym") else "other" for s in settings}
+    if any(s.dataset.removesuffix("-jpeg") in PAPER and s.tau == 0 for s in settings): kinds.add("published") # the same without noise
     names = [name for name, kind in FIGURES.items() if kind in kinds]
     if not names: return {}
     figures = {name: entry(name, home/"notebooks"/f"{name}.ipynb", {"profile": settings[0].profile, "folder": settings[0].folder}) for name in names}
@@ -238,7 +239,7 @@ def draw(settings: list, jobs: int) -> dict: # {figure: error}
 
 
 FIGURES = {"results": "any", "figure_1": "sym", "figure_2": "sym", "figure_3": "sym", "figure_4": "asym", "figure_5": "other",
-           "iterations": "any", "claims": "any", "corollaries": "any", "absorbed": "any", "credit": "any"} # and the kind of noise that they show
+           "iterations": "any", "claims": "any", "corollaries": "any", "absorbed": "any", "credit": "any", "fidelity": "published"} # and the kind of noise that they show
 
 # %% ../nbs/16_cli.ipynb #3257f4e3
 def default_jobs(settings) -> int:
@@ -342,6 +343,14 @@ def merge(source: Annotated[str, typer.Argument(help="The folder of a profile th
     "Take the results of another folder over into FOLDER, under the same profile's name."
     into = Path(folder)/Path(source).resolve().name
     print(f"{into}: " + ", ".join(f"{n} {what}" for what, n in bare.merge(source, into).items()) + " taken over.")
+
+# %% ../nbs/16_cli.ipynb #de99c943
+@app.command()
+def adopt(profile: Profile = "digits-seeds", checked: Annotated[str, typer.Option(help="The profile that was computed with the present code.")] = "digits",
+          device: Device = "cpu", root: Root = None, folder: Folder = "outputs", cifar10: Cifar10 = "cifar10"):
+    "Accept a profile's records that other code made, if another profile, computed anew, proves that no number has changed."
+    n, compared = adoption.adopt(*(chosen(name, device, root, folder, cifar10) for name in (profile, checked)))
+    print(f"{n} records of {profile} adopted: {compared} cells were computed anew and are the same.")
 
 # %% ../nbs/16_cli.ipynb #828ed3d5
 def main():

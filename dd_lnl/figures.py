@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['COLUMN', 'TAUS', 'STYLES', 'HUES', 'theme', 'colour', 'marker', 'looks', 'draw', 'figure_accuracy', 'grid', 'legends',
-           'tiles', 'image_grid', 'synthetic_rows', 'figure_iterations', 'draw_kept', 'figure_kept', 'key_kept', 'save']
+           'tiles', 'image_grid', 'synthetic_rows', 'figure_iterations', 'draw_kept', 'figure_kept', 'key_kept',
+           'add_below', 'save']
 
 # %% ../nbs/14_figures.ipynb #9ea0219e
 from pathlib import Path
@@ -266,11 +267,27 @@ def key_kept(fig, found):
     fig.legend(who + lines, [called(name) for name in HUES if name in set(found.distiller)] + [STYLES[kind][0] for kind in kinds],
                ncols=2 if fig.get_figwidth() < 4 else 3, loc="outside lower center")
 
-# %% ../nbs/14_figures.ipynb #be888e97
+# %% ../nbs/14_figures.ipynb #7f105d6f
+def add_below(fig, text: str):
+    "A strip with small text at the bottom of a figure, which grows by it."
+    with theme(): fig.draw_without_rendering()
+    fig.set_layout_engine("none") # what was laid out stays as it is, only higher up
+    height, more = fig.get_figheight(), .1 * (text.count("\n") + 2)
+    share = height / (height + more)
+    fig.set_figheight(height + more)
+    for ax in fig.axes:
+        x, y, wide, high = ax.get_position().bounds
+        ax.set_position([x, 1 - share * (1 - y), wide, share * high])
+    for legend in fig.legends: legend.set_bbox_to_anchor((0, 1 - share, 1, share), fig.transFigure)
+    fig.text(.5, .05 / (height + more), text, ha="center", va="bottom", fontsize=5.5, color=".4")
+
+
 def save(fig: mpl.figure.Figure,
          stem, # path without ending
+         note: str = "", # to stand below it, e.g. from `results.budget`
         ):
     "Write <stem>.png and <stem>.pdf, whole or not at all."
+    if note: add_below(fig, fill(note, int(23 * fig.get_figwidth())))
     unsaid = {"png": ["Software"], "pdf": ["Creator", "Producer", "CreationDate"]}
     for kind, keys in unsaid.items():
         with theme(), whole_file(f"{stem}.{kind}") as tmp: fig.savefig(tmp, format=kind, metadata=dict.fromkeys(keys))

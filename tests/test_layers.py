@@ -12,10 +12,10 @@ MAY_IMPORT = {
     "training": BASE[:4], "trajectories": BASE,
     **{method: [*BASE, "trajectories"] for method in METHODS[1:]},
     "evaluation": BASE, "engine": [], "experiment": [*BELOW, "engine", "__version__"], "profiles": [*BELOW, "experiment"],
-    "exchange": [*BELOW, "experiment"], "bare": [*BELOW, "experiment", "profiles"],
+    "exchange": [*BELOW, "experiment"], "adoption": ["core", "experiment"], "bare": [*BELOW, "experiment", "profiles"],
     "results": ["core"], "figures": ["core", "results"], "theory": ["core", "results"], "verdicts": ["core", "results", "theory"],
     "report": ["core", "results"],
-    "cli": [*BELOW, "experiment", "engine", "exchange", "bare", "profiles", "report"],
+    "cli": [*BELOW, "experiment", "engine", "adoption", "exchange", "bare", "profiles", "report"],
     "__main__": ["cli"], "__init__": [], "_modidx": [],
 }
 MODULES = {".".join(p.relative_to(ROOT/"dd_lnl").with_suffix("").parts): p for p in (ROOT/"dd_lnl").rglob("*.py")}
