@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['BAR', 'app', 'Device', 'Folder', 'Root', 'Jobs', 'Profile', 'Cifar10', 'FIGURES', 'Size', 'notebooks', 'entry',
            'setting_entry', 'alone', 'write_plan', 'start', 'run_engine', 'run_all', 'show', 'run', 'repeat', 'chosen',
-           'reproduce', 'rehearse', 'in_all', 'draw', 'default_jobs', 'set_aside', 'status', 'plan', 'experts',
-           'export', 'evaluate', 'pack', 'merge', 'adopt', 'main']
+           'reproduce', 'redraw', 'rehearse', 'in_all', 'draw', 'default_jobs', 'set_aside', 'status', 'plan',
+           'experts', 'export', 'evaluate', 'pack', 'merge', 'adopt', 'main']
 
 # %% ../nbs/16_cli.ipynb #92bc8a16
 import json, os, shlex, shutil, subprocess, sys
@@ -189,7 +189,7 @@ def repeat(s: experiment.Setting) -> str:
     texts = {**dict.fromkeys(["ipcs", "controls"], lambda v: ",".join(map(str, v))), "changes": json.dumps}
     return "dd_lnl run " + shlex.join(f"--{k.replace('_', '-')}" + (f"={texts.get(k, str)(v)}" if v is not True else "") for k, v in ({"tau": "none"} | shown).items())
 
-# %% ../nbs/16_cli.ipynb #f13bfe44
+# %% ../nbs/16_cli.ipynb #7f78a5c9
 Profile = Annotated[str, typer.Option(help=f"One of {', '.join(PROFILES)}, or a TOML file of one's own.")]
 Cifar10 = Annotated[str, typer.Option("--cifar10", help="Which copy of CIFAR-10, by its name in the root.")]
 
@@ -213,6 +213,16 @@ def reproduce(profile: Profile = "digits",
     failed = run_all(settings, jobs, options or ()) | draw(settings, jobs)
     if FIGURES and any((home/"records").glob("*.json")): print(f"report: {os.path.relpath(report.build(home))}")
     _finish(settings, failed)
+
+
+@app.command("figures")
+def redraw(profile: Profile = "digits", jobs: Jobs = None, folder: Folder = "outputs", cifar10: Cifar10 = "cifar10"):
+    "Draw a profile's figures from the records that are there, wherever they were computed."
+    settings = chosen(profile, "cpu", None, folder, cifar10)
+    if not any((settings[0].home/"records").glob("*.json")): raise InputError(f"There are no records in {settings[0].home}: compute some, or merge a packed folder's.")
+    failed = draw(settings, jobs or default_jobs(settings))
+    print(f"report: {os.path.relpath(report.build(settings[0].home))}")
+    if failed: raise typer.Exit(1)
 
 
 def rehearse(settings):
