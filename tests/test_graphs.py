@@ -1,4 +1,5 @@
 """What a GPU records must not ask the host anything. Whether it does shows without a GPU, too."""
+from dataclasses import replace
 from functools import partial
 
 import pytest, torch
@@ -6,9 +7,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dd_lnl import core, dance, datm, fused, networks, rcig, training
-from dd_lnl.core import LabelledImages, Space
-from dd_lnl.device import lowered
+from dd_lnl import core, dance, data, datm, fused, networks, rcig, training
+from dd_lnl.core import LabelledImages, Space, generator
+from dd_lnl.device import Graphed, lowered, precision
 
 READS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "unique2"} # a value, or a shape that depends on one
 C = 10
@@ -117,3 +118,25 @@ def test_fused_blocks(kwargs, side, monkeypatch):
     torch.testing.assert_close(body.fused(x), body(x))
     monkeypatch.setattr(fused, "works", lambda device: False)
     assert torch.equal(body.fused(x), body(x))
+
+
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+SHORT = {"dance": dict(iterations=4, n_experts=1, expert=dict(epochs=1)), "rcig": dict(iterations=4),
+         "datm": dict(iterations=4, max_start=2, first_max=2, expert=dict(n_experts=2, epochs=4, keep=4))}
+
+
+@GPU
+def test_the_fused_blocks_work_on_this_gpu(): assert fused.works(torch.device("cuda"))
+
+
+@GPU
+@pytest.mark.filterwarnings("error") # a recording that fails says so in a warning
+@pytest.mark.parametrize("name", SHORT)
+def test_a_recorded_distillation_equals_a_plain_one(name, monkeypatch):
+    module, train = {"dance": dance, "datm": datm, "rcig": rcig}[name], data.load("digits", device="cuda")[0]
+    train = replace(train, space=data.space(name, "digits", train.images))
+    def images():
+        with precision("float32", "cuda"): return module.distil(train, module.preset("digits", 2, **SHORT[name]), rng=generator(0, "gpu")).images
+    recorded = images()
+    monkeypatch.setattr(Graphed, "__call__", lambda self, *args: self.f(*args))
+    torch.testing.assert_close(recorded, images(), atol=1e-3, rtol=1e-3)
