@@ -6,14 +6,14 @@
 __all__ = ['CONF', 'STYLE', 'executed', 'given', 'failure', 'series', 'makers', 'trained_on', 'linked', 'table', 'origin',
            'pictures', 'title', 'heading', 'front', 'write_source', 'build']
 
-# %% ../nbs/14a_report.ipynb #023788b0
+# %% ../nbs/14a_report.ipynb #7ef9d8b6
 import re, shutil
 from collections import defaultdict
 from contextlib import redirect_stderr
 from pathlib import Path
 
 from .core import Cell, InputError, check_writable, read_json, write_json
-from .results import BASELINES, called, load, percent, points, spread
+from .results import BASELINES, budget, called, load, percent, points, spread
 
 # %% ../nbs/14a_report.ipynb #61095690
 def executed(home: Path) -> dict: # {name: notebook}, the oldest run first
@@ -79,15 +79,18 @@ def table(found, # points of one data set, from `results.points`
         last = row.noises
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
-# %% ../nbs/14a_report.ipynb #74e49898
+# %% ../nbs/14a_report.ipynb #5c02adaa
 def origin(home: Path, frame) -> str:
     "How many records, made from which commits, where and with what."
     records = [read_json(home/"records"/f"{cell}.json") for cell in frame.cell]
     distinct = lambda values: ", ".join(sorted({str(value) for value in values if value})) or "unknown"
     versions = distinct(f"{name} {v}" for record in records for name, v in record.get("versions", {}).items())
+    adopted = [r["adopted"] for r in records if "adopted" in r]
+    since = (f" {len(adopted)} of them are older than the code beside them: under commit {distinct(a['commit'] for a in adopted)}, "
+             f"{max(a['compared'] for a in adopted)} cells of the same kinds were computed anew and came out the same.") if adopted else ""
     return (f"Profile **{home.name}** holds {len(records)} records; each is the test accuracy of networks that were trained on what a distiller "
             f"made of noisy labels. They were computed on {distinct(r.get('device') for r in records)}, with {versions}, from commit "
-            f"{distinct(r.get('commit') for r in records)}.")
+            f"{distinct(r.get('commit') for r in records)}.{since} {budget(frame)}").rstrip()
 
 
 def pictures(home: Path, notebooks: dict) -> str:
