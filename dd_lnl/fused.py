@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['jit', 'places', 'forwards', 'backwards', 'shape_of', 'NormReluPool', 'norm_relu_pool', 'plainly', 'works']
 
-# %% ../nbs/03a_fused.ipynb #5c392814
+# %% ../nbs/03a_fused.ipynb #db7b1a07
 import warnings
 from functools import lru_cache
-
 from types import SimpleNamespace
 
 import torch
