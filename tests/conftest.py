@@ -6,7 +6,9 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1") # before anything im
 import shutil, subprocess, sys
 from pathlib import Path
 
-import pytest
+import pytest, torch
+
+if not torch.cuda.is_available(): os.environ["TRITON_INTERPRET"] = "1" # before anything imports Triton: its kernels on a CPU
 
 ROOT = Path(__file__).parents[1]
 
