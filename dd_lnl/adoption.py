@@ -5,9 +5,7 @@
 # %% auto #0
 __all__ = ['CLOCK', 'numbers', 'differing', 'kind', 'adopt']
 
-# %% ../nbs/12c_adoption.ipynb #f0d41819
-from pathlib import Path
-
+# %% ../nbs/12c_adoption.ipynb #4081ec59
 from . import experiment
 from .core import InputError, read_json, write_json
 

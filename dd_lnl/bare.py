@@ -61,8 +61,8 @@ def copy(source: Path, to: Path):
     to.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, to, dirs_exist_ok=True) if source.is_dir() else shutil.copy2(source, to)
 
-# %% ../nbs/15b_bare.ipynb #857dcccb
-class TimeUp(Exception): "The time that was given is over."
+# %% ../nbs/15b_bare.ipynb #d18263d9
+class TimeUp(BaseException): "The time that was given is over; nobody who mends errors is to catch it."
 
 
 @contextmanager

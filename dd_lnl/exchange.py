@@ -6,7 +6,7 @@
 __all__ = ['pixels', 'space_tensors', 'as_space', 'for_dd_ranking', 'card', 'held_set', 'export', 'read_ours', 'read_theirs',
            'judged']
 
-# %% ../nbs/12b_exchange.ipynb #82dcd375
+# %% ../nbs/12b_exchange.ipynb #6b701149
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import torch
 from . import data, experiment
 from .core import (InputError, Space, SyntheticSet, check_writable, choose, generator, load_tensors, read_json, save_tensors,
                          stage_key, whole_file, write_json)
+from .device import precision
 from .evaluation import PROTOCOLS, evaluate
 
 # %% ../nbs/12b_exchange.ipynb #ebd23268
@@ -69,7 +70,7 @@ tags: [dataset-distillation, label-noise]
 `dd_lnl evaluate FOLDER` scores it. The images derive from {m["dataset"]}, whose terms of use apply.
 """
 
-# %% ../nbs/12b_exchange.ipynb #50523ec9
+# %% ../nbs/12b_exchange.ipynb #5e2fd468
 def held_set(home: Path, # <folder>/<profile>
              cell: str, # its name, as in records/
              root=None, size: int = None): # where the data are; for an image folder -> SyntheticSet, record, class names
@@ -85,7 +86,9 @@ def held_set(home: Path, # <folder>/<profile>
     s = experiment.setting(**{k: record[k] for k in ("dataset", "noise", "tau", "distiller", "protocol", "seed")}, ipcs=[record["ipc"]], size=size)
     train, _ = data.load(s.dataset, root, size=size)
     if tuple(held["images"].shape[1:]) != train.in_shape: raise InputError(f"{cell} was made from images of another size: give the same --size.")
-    judged = dict(protocol=record["protocol"], n_eval=record["n"], judge_steps=record["judge_steps"])
+    if "adopted" in record: raise InputError(f"{cell} was computed by older code and adopted, so the cache cannot be checked against it: compute it under "
+                                             "another profile's name with `dd_lnl run --profile NAME`, and export that.")
+    judged = dict(protocol=record["protocol"], n_eval=record["n"], judge_steps=record.get("judge_steps"))
     if record["key"] != stage_key("evaluation", synthetic=held["key"], **judged):
         raise InputError(f"The record of {cell} is not of the images in the cache: compute it again with `dd_lnl reproduce`.")
     return experiment.unpack(held, data.space(experiment.space_method(s), s.dataset, train.images)), record, list(train.class_names)
@@ -110,7 +113,7 @@ def export(home: Path, cell: str, # as in `held_set`
     write_json(to/"manifest.json", manifest)
     return to
 
-# %% ../nbs/12b_exchange.ipynb #46ee2d6d
+# %% ../nbs/12b_exchange.ipynb #a8d8f6ab
 def read_ours(folder: Path): # -> SyntheticSet, manifest
     "A set that `export` wrote."
     from safetensors.torch import load_file
@@ -155,4 +158,6 @@ def judged(folder, *, dataset: str = None, protocol: str = None, space: str = "p
         own = data.space(protocol.removesuffix("_noaug"), dataset, train.images)
         syn = replace(syn, images=own.encode(syn.images.to(train.images)), space=own)
     rng = generator(m["seed"] if seed is None else seed, "evaluate", m["distiller"], protocol, m["ipc"]) if ours else generator(seed or 0, "evaluate")
-    return evaluate(syn.to(train.images.device), test, protocol, n_eval, rng, arch, progress, m.get("judge_steps") if ours else None)
+    made = m if ours else {}
+    with precision(made.get("precision", "tf32"), train.images.device):
+        return evaluate(syn.to(train.images.device), test, protocol, n_eval, rng, arch, progress, made.get("judge_steps"))

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'CONTROLS', 'BASELINE', 'Method', 'Setting', 'config', 'space_method', 'setting', 'from_notebook',
-           'Prepared', 'prepare', 'check_classes', 'reporter', 'stretch', 'inputs', 'at_precision', 'index_hash',
-           'experts_folder', 'experts', 'experts_s', 'distilled', 'unfinished', 'pack', 'unpack', 'record_key',
-           'record_path', 'finished', 'write_record', 'versions', 'commit', 'reduced', 'peak_mib', 'evaluated', 'along',
-           'run_baseline', 'run_recipe']
+           'Prepared', 'prepare', 'check_classes', 'reporter', 'stretch', 'inputs', 'kind_of', 'at_precision',
+           'index_hash', 'experts_folder', 'experts', 'experts_s', 'distilled', 'unfinished', 'pack', 'unpack',
+           'record_key', 'record_path', 'finished', 'write_record', 'versions', 'commit', 'reduced', 'peak_mib',
+           'evaluated', 'along', 'run_baseline', 'run_recipe']
 
 # %% ../nbs/12_experiment.ipynb #a967b44a
 import hashlib, os, platform, resource, subprocess
@@ -93,7 +93,7 @@ class Setting:
     @property
     def home(self) -> Path: return Path(self.folder)/self.profile
 
-# %% ../nbs/12_experiment.ipynb #bf3791f8
+# %% ../nbs/12_experiment.ipynb #8006a89b
 BASELINE = Recipe(epochs=50, lr=.05, schedule="constant") # the usual training
 
 
@@ -124,13 +124,14 @@ def setting(**values) -> Setting:
     if not s.ipcs or any(type(i) is not int or i < 1 or s.ipcs.count(i) > 1 for i in s.ipcs):
         raise InputError(f"ipcs is a list of different whole numbers from 1, but is {s.ipcs}.")
     if s.tau is not None and not 0 <= s.tau <= 1: raise InputError(f"A noise rate tau lies between 0 and 1, but is {s.tau:g}.")
-    if min(s.threads, s.n_eval, *(1 if v is None else v for v in (s.size, s.judge_steps))) < 1:
-        raise InputError("threads, n_eval, judge_steps and size must be at least 1.")
+    if min(s.threads, s.n_eval, *(v for v in (s.size, s.judge_steps) if v is not None)) < 1: raise InputError("threads, n_eval, judge_steps and size must be at least 1.")
     choose("precision", s.precision, PRECISIONS)
     if not 0 <= s.seed < 2**32: raise InputError(f"A seed lies between 0 and 2**32 - 1, but is {s.seed}.")
     if s.changes and (s.distiller == "full" and protocol != "full" or {"dataset", "ipc"} & s.changes.keys()):
         raise InputError("changes are for fields of a distiller's preset or of the usual training's recipe: dataset and ipcs are parameters of "
                          "their own, and a protocol's recipe is shortened by judge_steps.")
+    if shared := [name for name, value in s.changes.items() if isinstance(value, list) and (s.distiller == "full" or name in ("expert", "n_experts", "width"))]:
+        raise InputError(f"changes has a list for {shared[0]!r}, which all sizes share: give one value.")
     if uneven := [name for name, value in s.changes.items() if isinstance(value, list) and len(value) != len(s.ipcs)]:
         raise InputError(f"changes has a list for {uneven[0]!r} that is not as long as ipcs {s.ipcs}: give a value for each size, or one number.")
     for ipc in s.ipcs: config(s, ipc)
@@ -205,13 +206,17 @@ def stretch(s: Setting, ipc: int, stage: int) -> tuple: # stage 0: distil, 1: ev
     k, i = len(s.ipcs), sorted(s.ipcs).index(ipc)
     return tuple(.1 + .45 * (stage + (i + j) / k) for j in (0, 1))
 
-# %% ../nbs/12_experiment.ipynb #d601415a
+# %% ../nbs/12_experiment.ipynb #e26122bf
 def inputs(s: Setting, ipc: int = None) -> dict:
     "What a distillation depends on, as plain values."
-    made, device = asdict(config(s, ipc)) if ipc else {}, pick_device(s.device).type
-    gpu = dict(precision=s.precision, kernels=stage_key("fused")) if device == "cuda" else {}
+    made, gpu = asdict(config(s, ipc)) if ipc else {}, dict(precision=s.precision, kernels=stage_key("fused")) if kind_of(s) == "cuda" else {}
     return dict(dataset=s.dataset, index=index_hash(s), size=s.size, noise=s.noise, tau=s.tau, seed=s.seed, space=space_method(s),
-                device=device, **gpu, threads=s.threads, config=made, made=[stage_key("data"), stage_key("noise")])
+                device=kind_of(s), **gpu, threads=s.threads, config=made, made=[stage_key("data"), stage_key("noise")])
+
+
+def kind_of(s: Setting) -> str: # "cpu" | "cuda"
+    "Where a setting runs; unlike `pick_device` it leaves the precision alone, so it may be asked within a stage."
+    return "cuda" if s.device != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def at_precision(stage):
@@ -284,7 +289,7 @@ def unpack(held: dict, space: Space) -> SyntheticSet:
     "What `pack` packed."
     return SyntheticSet(space=space, **{k: held[k] for k in ("images", "targets", "lr", "factor", "log")})
 
-# %% ../nbs/12_experiment.ipynb #6ecd887f
+# %% ../nbs/12_experiment.ipynb #b54709e4
 def record_key(s: Setting, ipc: int = None) -> str:
     "The key of a cell: its evaluation and everything before it."
     if s.protocol == "full": return stage_key("training", **inputs(s), recipe=asdict(config(s, None)), n_eval=s.n_eval)
@@ -312,12 +317,13 @@ def write_record(s: Setting, ready: Prepared, cell: Cell, accuracies: list, wall
     record = {**asdict(cell), "tau_hat": ready.noisy.tau_hat, "identifiable": None if T is None else noise.identifiable(T),
               "n": len(accuracies), "mean": values.mean().item(), "std": values.std(correction=0).item(), "accuracies": accuracies,
               "n_train": len(ready.train), "n_classes": ready.train.n_classes, "wall_s": wall_s, "peak_mib": peak_mib(s),
-              "device": device_name(pick_device(s.device)), "precision": policy(s.precision, pick_device(s.device)), "threads": s.threads, "versions": versions(), "commit": commit(),
+              "device": device_name(kind_of(s)), "precision": policy(s.precision, kind_of(s)), "threads": s.threads,
+              "versions": versions(), "commit": commit(),
               "key": record_key(s, cell.ipc), **more, "transition": {name: torch.as_tensor(m).double().round(decimals=4).tolist() for name, m in kept.items()}}
     write_json(record_path(s, cell), record)
     return record
 
-# %% ../nbs/12_experiment.ipynb #cafcc55f
+# %% ../nbs/12_experiment.ipynb #ea22b307
 def versions() -> dict: # as installed; importing torchvision would take longer than training on ten digits
     return {"python": platform.python_version(), "torch": torch.__version__, "torchvision": version("torchvision"), "dd_lnl": __version__}
 
@@ -338,7 +344,7 @@ def reduced(s: Setting, in_shape, n: int, ipc: int = None) -> dict: # n training
 
 
 def peak_mib(s: Setting) -> float: # of the process so far, on the device it ran on
-    if pick_device(s.device).type == "cuda": return torch.cuda.max_memory_allocated() / 2**20
+    if kind_of(s) == "cuda": return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
