@@ -1,10 +1,19 @@
 """`jupyter lab` starts from this environment and serves the notebooks."""
-import json, os, subprocess, sys, time
+import json, os, socket, subprocess, sys, time
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 from conftest import ROOT
+
+
+def listening(note):
+    "What the server wrote into `note`, once it accepts connections there: it writes first and listens later."
+    try:
+        server = json.loads(note.read_text())
+        socket.create_connection((server["hostname"], server["port"]), timeout=10).close()
+        return server
+    except (FileNotFoundError, json.JSONDecodeError, ConnectionRefusedError): return None
 
 
 @pytest.fixture(scope="module")
@@ -18,17 +27,17 @@ def lab(tmp_path_factory):
     try:
         note = home/f"RUNTIME/jpserver-{server.pid}.json" # the server writes its address here
         stop = time.monotonic() + 60
-        while not note.exists() and server.poll() is None and time.monotonic() < stop: time.sleep(0.1)
-        assert note.exists(), (home/"log").read_text()
-        yield json.loads(note.read_text())
+        while not (found := listening(note)) and server.poll() is None and time.monotonic() < stop: time.sleep(0.1)
+        assert found, (home/"log").read_text()
+        yield found
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
 
 
 def fetch(lab, path, token=None):
     "What the server answers to a request for `path`."
-    with urlopen(f"{lab['url']}{path}?token={token or lab['token']}", timeout=10) as answer:
+    with urlopen(f"{lab['url']}{path}?token={token or lab['token']}", timeout=60) as answer:
         return answer.read().decode()
 
 
