@@ -7,8 +7,8 @@ __all__ = ['PRESETS', 'DanceConfig', 'preset', 'encoder', 'pretrain', 'first_ima
            'inner_loss', 'calibration_loss', 'shares', 'grad_by_groups', 'pick', 'inner_gradient',
            'calibration_gradient', 'iterate', 'classes_at_once', 'distil', 'optimise']
 
-# %% ../nbs/08_dance.ipynb #1c98b5b1
-from dataclasses import asdict, dataclass, replace
+# %% ../nbs/08_dance.ipynb #a37f7f28
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from .core import (InputError, LabelledImages, SyntheticSet, claim, cut, enlarge, fingerprint, load_tensors,
                          members, override, save_tensors, spawn)
 from .augmentation import apply, draw
-from .device import Graphed
+from .device import Graphed, send
 from .networks import call, convnet, depth_for, initial
 from .training import Recipe, as_targets, fit
 
@@ -91,7 +91,7 @@ def first_images(train: LabelledImages, config: DanceConfig, rng):
     rows = views.unflatten(1, (config.factor, config.factor, config.ipc)).permute(0, 3, 4, 1, 5, 2, 6)
     return rows.flatten(5, 6).flatten(3, 4), notes # (C, ipc, channels, f, h, f, w) -> (C, ipc, channels, H, W)
 
-# %% ../nbs/08_dance.ipynb #9f73c7db
+# %% ../nbs/08_dance.ipynb #482adcb7
 def real_batches(labels, n_classes, batch, rng):
     "Endlessly: indices of real images (C, b) and their weights (C, b), which sum to 1 in every class."
     found = members(labels, n_classes)
@@ -112,14 +112,13 @@ def real_batches(labels, n_classes, batch, rng):
 def stream(train: LabelledImages, config: DanceConfig, rng):
     "Endlessly: all the random choices of one iteration."
     reals, n_views = real_batches(train.labels, train.n_classes, config.batch_real, rng), config.ipc * config.factor**2
-    device, side = train.images.device, train.images.shape[-2:]
     def views_and_augmentation():
         views = torch.rand(train.n_classes, n_views, generator=rng).argsort(1)[:, :config.batch_syn]
-        return views.to(device), draw("dance_match", train.n_classes, side, rng, device)
+        return views, draw("dance_match", train.n_classes, train.images.shape[-2:], rng)
     while True:
         expert, mix = int(torch.randint(config.n_experts, (), generator=rng)), float(torch.rand((), generator=rng))
         real, weight = next(reals)
-        yield expert, mix, (real.to(device), weight.to(train.images)), views_and_augmentation(), views_and_augmentation()
+        yield expert, mix, (real, weight.to(train.images.dtype)), views_and_augmentation(), views_and_augmentation()
 
 # %% ../nbs/08_dance.ipynb #8bc46e21
 def views_of(S, which, config):
@@ -143,7 +142,7 @@ def calibration_loss(net, theta, S, classes, which, augmentation, space, config)
     out = call(net, theta, apply(space.encode(views_of(S, which, config)), augmentation))
     return F.cross_entropy(out, classes.repeat_interleave(which.shape[1]), reduction="sum") / which.shape[1]
 
-# %% ../nbs/08_dance.ipynb #8a9ed825
+# %% ../nbs/08_dance.ipynb #e60b102a
 def shares(momentum, n_classes, like): # each (C, 1, 1, 1, 1)
     "How far the velocity carries class c: before the clamp, after it, and in all."
     c = torch.arange(n_classes, device=like.device, dtype=torch.float64).view(-1, 1, 1, 1, 1)
@@ -179,7 +178,7 @@ def calibration_gradient(train, net, config, per_group, S, theta, which, draws):
 
 def iterate(S, V, luck, experts, inner, calibration, momentum, lr, share):
     "One iteration of all classes: new images (C, ipc, ...), new velocity, the two losses."
-    expert, mix, real, for_inner, for_calibration = luck
+    expert, mix, real, for_inner, for_calibration = send(luck, S.device)
     (before, after, full), decay = share, momentum**len(S)
     phi = torch.lerp(experts[expert, 1], experts[expert, 0], mix) # eq. 6
     S = S.clamp(0, 1) - lr * after * V

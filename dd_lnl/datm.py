@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'TABLE', 'PRESETS', 'softmax_dot', 'look', 'along', 'Gradients', 'matching_gradients', 'pieces',
            'second_pass', 'DatmConfig', 'preset', 'check', 'deviations', 'first_set', 'Luck', 'start_limit', 'luck',
-           'gradients', 'update', 'fits', 'pretrain', 'distil', 'begin', 'learned', 'optimise', 'warn_of_divergence']
+           'gradients', 'in_groups', 'update', 'fits', 'pretrain', 'distil', 'begin', 'learned', 'optimise',
+           'warn_of_divergence']
 
-# %% ../nbs/07_datm.ipynb #ec4dc816
+# %% ../nbs/07_datm.ipynb #67bdf477
 import warnings
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,8 +20,8 @@ import torch
 
 from .core import (InputError, LabelledImages, SyntheticSet, claim, fingerprint, generator, load_tensors, members, override,
                          save_tensors, spawn)
-from .augmentation import apply, draw
-from .device import Graphed
+from .augmentation import alike, apply, draw
+from .device import Graphed, send
 from .networks import jvp, trace, vjp, vjp_dot
 from .trajectories import ExpertConfig, Trajectories, agreed, logits, make_net, soft_labels
 from . import trajectories
@@ -195,7 +196,7 @@ def first_set(train: LabelledImages, config: DatmConfig, experts: Trajectories, 
     images, teacher = x[torch.cat(found).to(x.device)], int(torch.randint(len(experts), (), generator=rng))
     return images, logits(net, experts.at(teacher, -1).to(x), images), []
 
-# %% ../nbs/07_datm.ipynb #22dcc49e
+# %% ../nbs/07_datm.ipynb #5a136c47
 class Luck(NamedTuple):
     "The random choices of one iteration."
     expert: int
@@ -210,7 +211,7 @@ def start_limit(config: DatmConfig, it: int) -> int: # it counts from 0
     return min(config.max_start, config.first_max + int((config.max_start - config.first_max) * it / config.growth))
 
 
-def luck(config: DatmConfig, it: int, seed: int, n: int, n_experts: int, side, device) -> Luck:
+def luck(config: DatmConfig, it: int, seed: int, n: int, n_experts: int, side) -> Luck:
     "The choices of iteration `it` for n synthetic images."
     order = torch.randperm(n_experts, generator=generator(seed, "experts", it // n_experts))
     rng = generator(seed, "iteration", it)
@@ -218,19 +219,32 @@ def luck(config: DatmConfig, it: int, seed: int, n: int, n_experts: int, side, d
     batches = []
     while len(batches) < config.syn_steps: batches += torch.randperm(n, generator=rng).split(config.batch_syn)
     batches = batches[:config.syn_steps]
-    return Luck(int(order[it % n_experts]), epoch, [b.to(device) for b in batches],
-                [draw(config.policy, len(b), side, rng, device) for b in batches])
+    return Luck(int(order[it % n_experts]), epoch, batches, [draw(config.policy, len(b), side, rng) for b in batches])
 
-# %% ../nbs/07_datm.ipynb #f5c879ef
+# %% ../nbs/07_datm.ipynb #f4eeeff9
 def gradients(S, Y, lr, start, target, batches, augmentations, matching) -> Gradients:
     "Loss and gradients for all images (n, ...), all logits (n, C) and the step size; `matching` has the rest of `matching_gradients`' arguments."
-    found = matching(start, target, [(apply(S[b], a), Y[b]) for b, a in zip(batches, augmentations)], lr)
-    S_bar, Y_bar = torch.zeros_like(S), torch.zeros_like(Y)
-    for b, a, x_bar, y_bar in zip(batches, augmentations, found.images, found.targets):
-        plain = S[b].requires_grad_()
-        S_bar.index_add_(0, b, torch.autograd.grad(apply(plain, a), plain, x_bar)[0])
+    start, target, batches, augmentations = send((start, target, batches, augmentations), S.device)
+    def back(places, index, draw): # through the augmentation
+        plain = S[index].requires_grad_()
+        return torch.autograd.grad(apply(plain, draw), plain, torch.cat([found.images[k] for k in places]))[0]
+    most = len(batches) if S.is_cuda else max(1, 2**18 // (len(batches[0]) * S[0].numel())) # what a CPU holds close by
+    groups, S_bar, Y_bar = alike(augmentations, most), torch.zeros_like(S), torch.zeros_like(Y)
+    shown = in_groups(lambda places, index, draw: apply(S[index], draw), batches, groups)
+    found = matching(start, target, [(x, Y[b]) for x, b in zip(shown, batches)], lr)
+    for b, x_bar, y_bar in zip(batches, in_groups(back, batches, groups), found.targets):
+        S_bar.index_add_(0, b, x_bar)
         Y_bar.index_add_(0, b, y_bar)
     return Gradients(found.loss, S_bar, Y_bar, found.lr)
+
+
+def in_groups(f, batches, groups) -> list: # f: (places, index of all their images (m,), draw) -> (m, ...)
+    "What f makes of each batch, for the batches of a group together."
+    made = [None] * len(batches)
+    for places, draw in groups:
+        parts = f(places, torch.cat([batches[k] for k in places]), draw).split([len(batches[k]) for k in places])
+        for k, part in zip(places, parts): made[k] = part
+    return made
 
 
 def update(state: dict, found: Gradients, config: DatmConfig) -> dict:
@@ -287,7 +301,7 @@ def learned(state) -> dict:
     "What has been distilled so far, as the values of a SyntheticSet."
     return {"images": state["images"], "targets": state["logits"].softmax(1), "lr": float(state["lr"])}
 
-# %% ../nbs/07_datm.ipynb #6f84eb0e
+# %% ../nbs/07_datm.ipynb #c980119b
 def optimise(state, config, experts, net, seed, progress, checkpoint) -> dict:
     "Iterate from `state` to the end."
     S, every, log, warned = state["images"], lambda parts: -(-config.iterations // parts), state["log"], False
@@ -295,8 +309,8 @@ def optimise(state, config, experts, net, seed, progress, checkpoint) -> dict:
     before = perf_counter() - (log["seconds"] or [0.])[-1]
     for it in range(state["done"], config.iterations):
         if checkpoint and it % every(3) == 0: save_tensors(Path(checkpoint)/f"at_{it:06}.pt", learned(state))
-        chance = luck(config, it, seed, len(S), len(experts), S.shape[-2:], S.device)
-        ends = [experts.at(chance.expert, epoch).to(S) for epoch in (chance.epoch, chance.epoch + config.expert_epochs)]
+        chance = luck(config, it, seed, len(S), len(experts), S.shape[-2:])
+        ends = [experts.at(chance.expert, epoch) for epoch in (chance.epoch, chance.epoch + config.expert_epochs)]
         found = gradients(state["images"], state["logits"], state["lr"], *ends, chance.batches, chance.augmentations, matching)
         state, done = update(state, found, config) | {"done": it + 1}, it + 1
         if it == 0 or done % every(100) == 0:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'pick_device', 'device_name', 'policy', 'lowered', 'precision', 'autocast', 'rounded', 'Slot', 'Nest',
-           'spread', 'fill', 'cuda_graph', 'Graphed']
+           'spread', 'fill', 'cuda_graph', 'Graphed', 'send']
 
 # %% ../nbs/00a_device.ipynb #e780e356
 import re, warnings
@@ -142,3 +142,16 @@ class Graphed:
         try: return inputs, *(self.record or cuda_graph)(lambda *given: self.f(*fill(plan, iter(given))), inputs)
         except RuntimeError as e:
             warnings.warn(f"No CUDA graph could be recorded ({e!r:.120}): this goes on without one, more slowly.", stacklevel=3)
+
+# %% ../nbs/00a_device.ipynb #71be6d8a
+def send(nest, device): # nested lists and tuples
+    "A nest on a device: one copy for each type of tensor, for which the host does not wait."
+    tensors, device = [], torch.device(device)
+    plan = spread(nest, tensors)
+    parts = {}
+    for kind in {(t.device, t.dtype) for t in tensors}:
+        same = [t for t in tensors if (t.device, t.dtype) == kind]
+        packed = torch.cat([t.flatten() for t in same])
+        if device.type == "cuda" and not packed.is_cuda: packed = packed.pin_memory()
+        parts[kind] = iter(packed.to(device, non_blocking=True).split([t.numel() for t in same]))
+    return fill(plan, (next(parts[t.device, t.dtype]).view(t.shape) for t in tensors))

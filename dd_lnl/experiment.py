@@ -289,10 +289,10 @@ def unpack(held: dict, space: Space) -> SyntheticSet:
     "What `pack` packed."
     return SyntheticSet(space=space, **{k: held[k] for k in ("images", "targets", "lr", "factor", "log")})
 
-# %% ../nbs/12_experiment.ipynb #b54709e4
+# %% ../nbs/12_experiment.ipynb #f9911a0c
 def record_key(s: Setting, ipc: int = None) -> str:
     "The key of a cell: its evaluation and everything before it."
-    if s.protocol == "full": return stage_key("training", **inputs(s), recipe=asdict(config(s, None)), n_eval=s.n_eval)
+    if s.protocol == "full": return stage_key("evaluation", **inputs(s), recipe=asdict(config(s, None)), n_eval=s.n_eval)
     judged = dict(protocol=s.protocol, n_eval=s.n_eval, judge_steps=s.judge_steps)
     if s.distiller == "full": return stage_key("evaluation", **inputs(s), **judged)
     return stage_key("evaluation", synthetic=stage_key(METHODS[s.distiller].module, **inputs(s, ipc)), **judged)

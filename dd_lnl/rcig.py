@@ -9,7 +9,7 @@ __all__ = ['DIGITS', 'PRESETS', 'everything', 'RcigConfig', 'preset', 'network',
            'averages', 'regression_gradient', 'train_model', 'visit', 'search', 'steer', 'first_images', 'real_batch',
            'memory', 'check_memory', 'first_state', 'iterate', 'optimise', 'distil']
 
-# %% ../nbs/09_rcig.ipynb #c9047a24
+# %% ../nbs/09_rcig.ipynb #88613c22
 import os
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 
 from .core import (InputError, LabelledImages, SyntheticSet, claim, fingerprint, generator, load_tensors, members,
                          override, save_tensors)
-from .device import Graphed
+from .device import Graphed, send
 from .networks import convnet, depth_for, flat, initial, jvp, size, trace, vjp, vjp_dot
 from .training import as_targets
 
@@ -118,7 +118,7 @@ def without_kernel(net, g: torch.Tensor) -> torch.Tensor: # (P,), changed in pla
     g[-size(net.head):-net.head.out_features] = 0
     return g
 
-# %% ../nbs/09_rcig.ipynb #999cba8e
+# %% ../nbs/09_rcig.ipynb #d897fae1
 def factor(K: torch.Tensor, lam: float): # (n, n) float64 -> (n, n), jitter
     "The Cholesky factor of K + λI, and the share of K's mean diagonal that had to be added to find one."
     for jitter in (0., *(10.**k for k in range(-12, 1))):
@@ -135,9 +135,9 @@ def ridge(S: Support, r: torch.Tensor) -> torch.Tensor: # (n, C) -> (n, C)
 
 
 everything = partial(slice, None) # always the same function, as a recording needs
-def chooser(n: int, config: RcigConfig, rng): # -> function without arguments
+def chooser(n: int, config: RcigConfig, rng, device): # -> function without arguments
     "Draws the images that a gradient goes through: a random subset, or all."
-    return (lambda: torch.randperm(n, generator=rng)[:config.subset]) if config.subset else everything
+    return (lambda: send(torch.randperm(n, generator=rng)[:config.subset], device)) if config.subset else everything
 
 
 def support(net, theta, # (P,)
@@ -148,7 +148,7 @@ def support(net, theta, # (P,)
     traces = (trace(net, theta, part)[1] for part in parts(net, x))
     kept = None if config.subset else list(traces)
     h = torch.cat([k[-1].double() for k in kept or traces]) # the head keeps its input
-    return Support(net, theta, x, y.double(), h, *factor(h @ h.T, lam), lam / y.numel(), config.mirror, kept, chooser(len(x), config, rng))
+    return Support(net, theta, x, y.double(), h, *factor(h @ h.T, lam), lam / y.numel(), config.mirror, kept, chooser(len(x), config, rng, x.device))
 
 # %% ../nbs/09_rcig.ipynb #3e56e0e6
 def slope(S: Support, d: torch.Tensor, y) -> torch.Tensor: # (P,), (n, C) -> (P,)
@@ -258,7 +258,7 @@ def averages(state: dict) -> list: # images, labels, log-temperature
     "The running averages, freed of the zeros they began with."
     return [h / (1 - .99**state["done"]) for h in state["ema"]]
 
-# %% ../nbs/09_rcig.ipynb #91d6366c
+# %% ../nbs/09_rcig.ipynb #47c0691f
 def regression_gradient(net, theta, x, y): # (P,), (n, channels, H, W), (n, C) -> (P,)
     "The gradient of eq. 10."
     traced = ((*trace(net, theta, xs), ys) for xs, ys in zip(parts(net, x), parts(net, y)))
@@ -269,7 +269,7 @@ def train_model(gradient, theta, m, s, age: int, steps: int, X, Y, config: RcigC
     "Eq. 10, so many steps; theta, m and s change in place."
     x, y = mirrored(X, Y, config)
     for k in range(age + 1, age + steps + 1):
-        rows = chooser(len(x), config, rng)()
+        rows = chooser(len(x), config, rng, x.device)()
         adam_step(theta, gradient(theta, x[rows], y[rows]), m, s, k, config.lr_pool)
     return age + steps
 
@@ -279,7 +279,7 @@ def visit(state: dict, model: int, steps: int, gradient, make, config: RcigConfi
     row, ages = [tensor[model] for tensor in state["pool"]], state["ages"] # views of θ, m, s
     ages[model] = train_model(gradient, *row, ages[model], steps, *state["psi"][:2], config, rng)
     if ages[model] < config.max_age: return
-    for view, value in zip(row, (initial(make, rng)[0], torch.zeros(()), torch.zeros(()))): view.copy_(value)
+    for view, value in zip(row, (send(initial(make, rng)[0], row[0].device), 0., 0.)): view[:] = value
     ages[model] = 0
 
 # %% ../nbs/09_rcig.ipynb #047c4c92
@@ -299,7 +299,7 @@ def steer(lr: float, paths: torch.Tensor) -> float: # (50, 20)
     if (paths[:, -1] > paths[:, 0]).float().mean() >= .29: return .9 * lr
     return 1.05 * lr if (paths.diff() < 0).all(1).float().mean() >= .7 else lr
 
-# %% ../nbs/09_rcig.ipynb #663ab6bc
+# %% ../nbs/09_rcig.ipynb #127e49ce
 def first_images(train: LabelledImages, config: RcigConfig, rng):
     "Random observed images and their centred labels, class by class, and notes about classes that were too small."
     chosen, notes = [], []
@@ -316,7 +316,7 @@ def real_batch(train: LabelledImages, config: RcigConfig, iteration: int, seed: 
     "The real images (B, channels, H, W) and labels (B,) of an iteration, counted from 1."
     n, at = len(train), torch.arange(config.batch_real) + (iteration - 1) * config.batch_real
     epochs = [torch.randperm(n, generator=generator(seed, "rcig epoch", e)) for e in range(int(at[0]) // n, int(at[-1]) // n + 1)]
-    index = torch.cat(epochs)[at - int(at[0]) // n * n].to(train.labels.device)
+    index = send(torch.cat(epochs)[at - int(at[0]) // n * n], train.images.device)
     return train.space.encode(train.images[index]), train.labels[index]
 
 # %% ../nbs/09_rcig.ipynb #bd967a84
@@ -340,7 +340,7 @@ def check_memory(train: LabelledImages, config: RcigConfig):
     if need > have: raise InputError(f"IPC {config.ipc} needs about {need / 2**30:.0f} GiB, and there are {have / 2**30:.0f}: set subset, "
                                      "the number of images that gradients go through at a time, or use a smaller IPC.")
 
-# %% ../nbs/09_rcig.ipynb #155c411e
+# %% ../nbs/09_rcig.ipynb #8e601962
 def first_state(train: LabelledImages, config: RcigConfig, seed: int) -> dict:
     "Everything that changes in a distillation, as it begins."
     X, Y, notes = first_images(train, config, generator(seed, "rcig images"))
@@ -359,7 +359,7 @@ def iterate(state: dict, net, train: LabelledImages, config: RcigConfig, seed: i
     S = support(net, state["pool"][0][model], X, Y, config, rng)
     if S.jitter: state["notes"].append(f"iteration {i}: the kernel had no factor until {S.jitter:g} of its mean diagonal was added")
     if not state["rates"]: state["rates"] = search(S, t, *real, config)
-    loss, direct, implicit, path = outer(S, t, *real, list(torch.tensor(state["rates"], dtype=torch.float64, device=X.device)))
+    loss, direct, implicit, path = outer(S, t, *real, list(send(torch.tensor(state["rates"], dtype=torch.float64), X.device)))
     descend(state, direct, implicit, config)
     state["paths"].append(path)
     if len(state["paths"]) == 50: state["rates"][0], state["paths"] = steer(state["rates"][0], torch.stack(state["paths"])), []

@@ -6,7 +6,7 @@
 __all__ = ['SCHEDULES', 'LOSSES', 'warmup_cosine', 'Recipe', 'forward', 'gradients', 'as_targets', 'fit', 'outputs', 'accuracy',
            'baseline']
 
-# %% ../nbs/05_training.ipynb #55d1c0bf
+# %% ../nbs/05_training.ipynb #bb6bf453
 from dataclasses import dataclass
 from functools import partial
 from math import cos, pi
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from .core import InputError, choose, spawn
-from .device import Graphed
+from .device import Graphed, send
 from .augmentation import POLICIES, augment, cutmix
 from .networks import call, initial
 
@@ -77,7 +77,7 @@ def gradients(net, loss: str, # a name in LOSSES
     total = sum(LOSSES[loss](out, target) for out, target in zip(forward(net, thetas, x), y))
     return torch.autograd.grad(total, thetas)[0]
 
-# %% ../nbs/05_training.ipynb #42b7eb31
+# %% ../nbs/05_training.ipynb #2dc494f2
 def as_targets(labels: torch.Tensor, n_classes: int) -> torch.Tensor: # (n, n_classes) float
     "Hard labels as one-hot rows; soft targets unchanged."
     return F.one_hot(labels, n_classes).float() if labels.ndim == 1 else labels
@@ -97,7 +97,7 @@ def fit(net, # the architecture
     n_steps = recipe.epochs * -(-len(x) // recipe.batch)
     done = 0
     for epoch in range(recipe.epochs):
-        orders = torch.stack([torch.randperm(len(x), generator=r) for r in rngs]).to(x.device)
+        orders = send(torch.stack([torch.randperm(len(x), generator=r) for r in rngs]), x.device)
         for index in orders.split(recipe.batch, dim=1):
             batches = zip(*(_batch(x[i], y[i], recipe, r) for i, r in zip(index, rngs)))
             step(grad(thetas.detach(), *(torch.stack(part) for part in batches)), done, n_steps)

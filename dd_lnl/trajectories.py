@@ -6,7 +6,7 @@
 __all__ = ['PRESETS', 'gsam_step', 'ExpertConfig', 'preset', 'make_net', 'walk', 'Trajectories', 'sha256', 'expert_file',
            'stored', 'keep', 'locked', 'check_space', 'pretrain', 'fill', 'logits', 'agreed', 'soft_labels']
 
-# %% ../nbs/06_trajectories.ipynb #45e27097
+# %% ../nbs/06_trajectories.ipynb #d40f7415
 import fcntl, hashlib, shutil
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +19,7 @@ import torch
 from .core import (InputError, LabelledImages, claim, fingerprint, members, override, read_json, spawn, whole_file,
                          write_json)
 from .augmentation import augment
-from .device import Graphed
+from .device import Graphed, send
 from .networks import call, convnet, depth_for, initial
 from .training import as_targets, gradients
 
@@ -68,7 +68,7 @@ def make_net(train: LabelledImages, config: ExpertConfig):
     "Builds the network of experts and students."
     return partial(convnet, train.in_shape, train.n_classes, depth_for(train.in_shape), config.width)
 
-# %% ../nbs/06_trajectories.ipynb #75240676
+# %% ../nbs/06_trajectories.ipynb #2d8dd875
 def walk(net, thetas, # (K, P)
          x, y, # (n, C, H, W) inputs and (n, n_classes) float targets
          config: ExpertConfig, rngs, # K generators, one a network
@@ -77,7 +77,7 @@ def walk(net, thetas, # (K, P)
     "The trajectories of K experts, trained side by side."
     kept, grad = [thetas], Graphed(partial(gradients, net, "ce"))
     for epoch in range(1, config.epochs + 1):
-        orders = torch.stack([torch.randperm(len(x), generator=r) for r in rngs]).to(x.device)
+        orders = send(torch.stack([torch.randperm(len(x), generator=r) for r in rngs]), x.device)
         for index in orders.split(config.batch, dim=1):
             batch = torch.stack([augment(x[i], config.policy, r) for i, r in zip(index, rngs)])
             thetas = gsam_step(lambda at: grad(at, batch, y[index]), thetas, config.lr, config.rho, config.alpha)

@@ -101,7 +101,7 @@ def test_rcig(card):
     config = rcig.preset("cifar10", 1)
     x, y = rcig.mirrored(torch.rand(C, 3, 8, 8), torch.rand(C, C), config)
     kept, A = [networks.trace(net, theta, x)[1]], torch.rand(len(x), len(x), dtype=torch.float64)
-    S = rcig.Support(net, theta, x, y.double(), kept[0][-1].double(), A, 0., 1e-6, True, kept, rcig.chooser(len(x), config, None))
+    S = rcig.Support(net, theta, x, y.double(), kept[0][-1].double(), A, 0., 1e-6, True, kept, rcig.chooser(len(x), config, None, x.device))
     real, labels, rates = torch.rand(6, 3, 8, 8), torch.zeros(6, dtype=torch.int64), list(torch.rand(2, dtype=torch.float64))
     loss, direct, implicit, path = recorded(rcig.outer_gradients, S, torch.zeros(()), real, labels, rates)
     assert path.shape == (20,) and direct[0].shape == (C, 3, 8, 8) == implicit[0].shape
