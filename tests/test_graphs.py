@@ -1,25 +1,30 @@
 """What a GPU records must not ask the host anything. Whether it does shows without a GPU, too."""
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 import pytest, torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dd_lnl import core, dance, data, datm, fused, networks, rcig, training
+from dd_lnl import core, dance, data, datm, fused, networks, rcig, training, trajectories
 from dd_lnl.core import LabelledImages, Space, generator
-from dd_lnl.device import Graphed, lowered, precision, spread
+from dd_lnl.device import Graphed, lowered, precision, send, spread
 
 READS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "unique2"} # a value, or a shape that depends on one
 C = 10
+
+
+def tensors_of(nest): return [t for t in tree_leaves(nest) if isinstance(t, torch.Tensor)]
 
 
 class NoHost(TorchDispatchMode):
     "Refuses what cannot be recorded: reading a value, a shape that depends on one, and tensors of two devices."
     def __torch_dispatch__(self, op, types, args=(), kwargs=None):
         out, name = op(*args, **(kwargs or {})), op._schema.name.split("::")[1]
-        tensors = [t for t in tree_leaves((args, out)) if isinstance(t, torch.Tensor)]
+        tensors = tensors_of((args, out))
         if name in READS or name == "index" and any(t.dtype == torch.bool for t in tensors[1:]): raise AssertionError(f"{name} asks for a value")
         if name.startswith("lift_fresh") or len({t.device.type for t in tensors if t.ndim}) > 1: raise AssertionError(f"{name} copies from the host")
         return out
@@ -118,6 +123,75 @@ def test_fused_blocks(kwargs, side, monkeypatch):
     torch.testing.assert_close(body.fused(x), body(x))
     monkeypatch.setattr(fused, "works", lambda device: False)
     assert torch.equal(body.fused(x), body(x))
+
+
+class NeverWaits(TorchDispatchMode):
+    "Refuses a copy to the card that the host waits for. The device meta stands in for the card: a value of it cannot be read."
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        out = op(*args, **(kwargs or {}))
+        here = {t.device.type for t in tensors_of((args, out)) if t.ndim}
+        sent = op._schema.name == "aten::_to_copy" and (kwargs or {}).get("non_blocking")
+        if len(here) > 1 and not sent: raise AssertionError(f"{op._schema.name} waits for the card")
+        return out
+
+
+def test_the_watch_sees_waiting():
+    x, there = torch.ones(3), torch.ones(3, device="meta")
+    for f in (lambda: x.to("meta"), lambda: there[torch.tensor([0, 1])], lambda: there.copy_(x), lambda: float(there.sum())):
+        with pytest.raises(Exception), NeverWaits(): f()
+    with NeverWaits(): send(x, "meta")
+
+
+@pytest.fixture
+def afar(monkeypatch):
+    "A data set on the card that is meta, where everything takes the way that it takes on a GPU."
+    monkeypatch.setattr(torch.Tensor, "is_cuda", property(lambda t: t.is_meta))
+    monkeypatch.setattr(networks, "autocast", lambda x: nullcontext()) # knows no such device
+    monkeypatch.setattr(fused, "works", lambda device: False)
+    monkeypatch.setattr(Graphed, "__call__", lambda self, *args: self.f(*args))
+    return LabelledImages(torch.empty(40, 1, 8, 8, device="meta"), torch.arange(40) % C, tuple("0123456789"), Space("channels", (.5,), (.2,)))
+
+
+def test_dance_never_waits(afar):
+    train, config = afar, dance.preset("digits", 2)
+    net, S = dance.encoder(train, config)().to("meta"), torch.empty(C, 2, 1, 8, 8, device="meta")
+    parts = [partial(f, train, net, config, C) for f in (dance.inner_gradient, dance.calibration_gradient)]
+    experts, share = torch.empty(config.n_experts, 2, networks.size(net), device="meta"), dance.shares(.5, C, S)
+    for chance in islice(dance.stream(train, config, generator(0, "luck")), 3):
+        with NeverWaits(): S = dance.iterate(S, S, chance, experts, *parts, .5, .1, share)[0]
+    assert S.shape == (C, 2, 1, 8, 8)
+
+
+@pytest.mark.parametrize("policy", ["datm", "rcig"])
+def test_datm_never_waits(policy, afar):
+    config = datm.preset("digits", 2, batch_syn=15, policy=policy)
+    net, S = datm.make_net(afar, config.expert)().to("meta").requires_grad_(False), torch.empty(20, 1, 8, 8, device="meta")
+    state, ends = datm.begin(config, S, torch.empty(20, C, device="meta"), []), torch.rand(2, networks.size(net))
+    state = {k: v.to("meta") if isinstance(v, torch.Tensor) else v for k, v in state.items()}
+    chance = datm.luck(config, 0, 0, 20, 1, (8, 8))
+    with NeverWaits():
+        found = datm.gradients(S, state["logits"], state["lr"], *ends, chance.batches, chance.augmentations, partial(datm.matching_gradients, net))
+        assert datm.update(state, found, config)["images"].shape == S.shape
+
+
+@pytest.mark.parametrize("subset", [None, 7])
+def test_rcig_never_waits(subset, afar, monkeypatch):
+    monkeypatch.setattr(rcig, "factor", lambda K, lam: (torch.linalg.cholesky_ex(K)[0], 0.)) # without its one question, whether there is a factor
+    config = rcig.preset("digits", 2, subset=subset, max_age=1)
+    net, state = rcig.network(afar, config)().to("meta").requires_grad_(False), rcig.first_state(afar, config, 0) | {"rates": [.01, .01]}
+    train = replace(afar, labels=afar.labels.to("meta"))
+    with NeverWaits(), torch.no_grad(): rcig.iterate(state, net, train, config, 0, rcig.outer_gradients, partial(rcig.regression_gradient, net))
+    assert max(state["ages"]) == 0 and state["psi"][0].is_meta # a model was replaced, too
+
+
+@pytest.mark.parametrize("recipe", [training.Recipe(2, 16, policy="dance_eval", mix=1.), training.Recipe(2, 16, policy="rcig", optimiser="adam", loss="mse")])
+def test_training_never_waits(recipe, afar):
+    (net, theta), rngs = net_of(), [generator(0, k) for k in range(2)]
+    x, y, thetas = (torch.empty(*shape, device="meta") for shape in ((40, 3, 8, 8), (40, C), (2, len(theta))))
+    net = net.to("meta")
+    with NeverWaits(): assert training.fit(net, thetas, x, y, recipe, rngs).shape == (2, len(theta))
+    config = trajectories.preset("digits", epochs=2, keep=1, policy="datm")
+    with NeverWaits(): assert trajectories.walk(net, thetas, x, y, config, rngs).shape == (2, 3, len(theta))
 
 
 SHORT = {"dance": dict(iterations=4, n_experts=1, expert=dict(epochs=1)), "rcig": dict(iterations=4),
