@@ -12,7 +12,7 @@ import torch
 
 from .core import InputError, LabelledImages, SyntheticSet, members, override
 from .training import as_targets
-from .trajectories import ExpertConfig, Trajectories, agreed, make_net, soft_labels
+from .trajectories import ExpertConfig, Trajectories, make_net, select_agreed, soft_labels
 from . import trajectories
 
 # %% ../nbs/10_coresets.ipynb #919fb352
@@ -65,7 +65,7 @@ def agreement(train: LabelledImages, # images and *observed* labels
     "IPC real images per class that experts put there, with the softmax of the mean logits of the experts that do."
     if experts is None: experts = pretrain(train, config, rng=rng, progress=progress, checkpoint=checkpoint)
     x, net = train.inputs(), make_net(train, config.expert)().to(train.images)
-    index, notes = agreed(train, x, experts, net, config.ipc, rng)
+    index, notes = select_agreed(train, x, experts, net, config.ipc, rng)
     images, labels = x[index.to(x.device)], train.labels[index.to(train.labels.device)]
     targets = soft_labels(images, labels, experts, net).softmax(1) if config.soft else as_targets(labels, train.n_classes).to(images)
     return SyntheticSet(images, targets, space=train.space, log={"notes": notes})

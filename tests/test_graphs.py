@@ -166,11 +166,11 @@ def test_dance_never_waits(afar):
 def test_datm_never_waits(policy, afar):
     config = datm.preset("digits", 2, batch_syn=15, policy=policy)
     net, S = datm.make_net(afar, config.expert)().to("meta").requires_grad_(False), torch.empty(20, 1, 8, 8, device="meta")
-    state, ends = datm.begin(config, S, torch.empty(20, C, device="meta"), []), torch.rand(2, networks.size(net))
+    state, ends = datm.first_state(config, S, torch.empty(20, C, device="meta"), []), torch.rand(2, networks.size(net))
     state = {k: v.to("meta") if isinstance(v, torch.Tensor) else v for k, v in state.items()}
-    chance = datm.luck(config, 0, 0, 20, 1, (8, 8))
+    draws = datm.draw_iteration(config, 0, 0, 20, 1, (8, 8))
     with NeverWaits():
-        found = datm.gradients(S, state["logits"], state["lr"], *ends, chance.batches, chance.augmentations, partial(datm.matching_gradients, net))
+        found = datm.synthetic_gradients(S, state["logits"], state["lr"], *ends, draws.batches, draws.augmentations, partial(datm.matching_gradients, net))
         assert datm.update(state, found, config)["images"].shape == S.shape
 
 
@@ -191,7 +191,7 @@ def test_training_never_waits(recipe, afar):
     net = net.to("meta")
     with NeverWaits(): assert training.fit(net, thetas, x, y, recipe, rngs).shape == (2, len(theta))
     config = trajectories.preset("digits", epochs=2, keep=1, policy="datm")
-    with NeverWaits(): assert trajectories.walk(net, thetas, x, y, config, rngs).shape == (2, 3, len(theta))
+    with NeverWaits(): assert trajectories.train_experts(net, thetas, x, y, config, rngs).shape == (2, 3, len(theta))
 
 
 SHORT = {"dance": dict(iterations=4, n_experts=1, expert=dict(epochs=1)), "rcig": dict(iterations=4),
