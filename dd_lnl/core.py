@@ -6,10 +6,10 @@
 __all__ = ['InputError', 'choose', 'build', 'override', 'exact_product', 'per_channel', 'Space', 'LabelledImages', 'members',
            'NoisyLabels', 'cut', 'enlarge', 'SyntheticSet', 'Cell', 'generator', 'spawn', 'data_root', 'cache_folder',
            'whole_file', 'check_writable', 'write_json', 'read_json', 'save_tensors', 'load_tensors', 'fingerprint',
-           'claim', 'source_of', 'stage_key']
+           'claim', 'behaviour', 'source_of', 'stage_key']
 
 # %% ../nbs/00_core.ipynb #bcbf6dee
-import difflib, hashlib, json, os, pickle, re, tempfile
+import ast, difflib, hashlib, inspect, json, os, pickle, tempfile, textwrap
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
@@ -260,9 +260,10 @@ def save_tensors(path, value):
     with whole_file(path) as tmp: torch.save(value, tmp)
 
 
-def load_tensors(path): # None if absent or damaged
-    "What `save_tensors` wrote, without executing anything; None if absent or damaged."
-    try: return torch.load(path, map_location="cpu", weights_only=True)
+def load_tensors(path, device="cpu"): # None if absent or damaged
+    "What `save_tensors` wrote, its tensors on `device`; executes nothing; None if absent or damaged."
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
     except (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError): return None
 
 # %% ../nbs/00_core.ipynb #5b236e8d
@@ -282,23 +283,76 @@ def claim(folder, name: str, # of the stage, e.g. "dance"
     differ = [f"{k.strip('.')} {a.get(k)!r} there, {b.get(k)!r} here" for k in sorted(a | b) if a.get(k) != b.get(k)]
     if differ: raise InputError(f"{folder} holds another run of {name} ({'; '.join(differ[:3])}): choose another folder or remove it.")
 
-# %% ../nbs/00_core.ipynb #37e274e6
-def source_of(module: str, folder=None) -> dict: # {module name: source without comments}
-    "The source of one of our modules and of all our modules it imports, directly or not."
+# %% ../nbs/00_core.ipynb #cc337c32
+def _is_text(statement) -> bool:
+    "Whether a statement is only a string, such as a docstring."
+    return isinstance(statement, ast.Expr) and isinstance(getattr(statement.value, "value", None), str)
+
+
+def behaviour(node) -> str: # node: of a syntax tree, a list of nodes, or a plain value
+    "What a syntax tree does, as text: without docstrings, annotations and empty fields."
+    if isinstance(node, list):
+        return "[" + ",".join(behaviour(part) for part in node if not _is_text(part)) + "]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    text = []
+    for name, value in ast.iter_fields(node):
+        if name not in ("annotation", "returns", "type_comment") and value is not None and value != []:
+            text.append(f"{name}={behaviour(value)}")
+    return f"{type(node).__name__}({','.join(text)})"
+
+# %% ../nbs/00_core.ipynb #345bc4a0
+def _imported(tree, package: str, modules: set) -> set: # modules: the names that exist in the package
+    "The modules of our package that a syntax tree imports; `__init__` where it takes another name from the package."
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            paths = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = [package] if node.level else []
+            start += [node.module] if node.module else []
+            paths = [".".join([*start, alias.name]) for alias in node.names]
+        else:
+            continue
+        ours = [path.split(".")[1] for path in paths if path.startswith(f"{package}.")]
+        imported.update(name if name in modules else "__init__" for name in ours)
+    return imported
+
+
+@lru_cache(maxsize=None)
+def _read_module(file: Path, size: int, mtime: int, modules: frozenset) -> tuple: # -> a hash, the modules it imports
+    "One module, parsed once as long as its file stays as it is."
+    tree = ast.parse(file.read_text())
+    return hashlib.sha256(behaviour(tree).encode()).hexdigest(), _imported(tree, file.parent.name, modules)
+
+
+def source_of(module: str, folder=None) -> dict: # {module name: hash of its behaviour}
+    "One of our modules and all our modules that it imports, directly or not."
     folder = Path(folder or Path(__file__).parent)
-    found, todo = {}, [module]
+    modules = frozenset(file.stem for file in folder.glob("*.py"))
+    hashes = {}
+    todo = [module]
     while todo:
         name = todo.pop()
-        if name in found: continue
-        lines = (folder/f"{name}.py").read_text().splitlines()
-        found[name] = "\n".join(l for l in lines if l.strip() and not l.lstrip().startswith("#"))
-        todo += re.findall(r"^from \.(\w+) import", found[name], flags=re.M)
-    return found
+        if name in hashes or (name == "__init__" and name not in modules):
+            continue
+        file = folder/f"{name}.py"
+        stamp = file.stat()
+        hashes[name], imported = _read_module(file, stamp.st_size, stamp.st_mtime_ns, modules)
+        todo += imported
+    return hashes
+
+# %% ../nbs/00_core.ipynb #829e5d26
+@lru_cache(maxsize=None)
+def _function_behaviour(function) -> str:
+    return behaviour(ast.parse(textwrap.dedent(inspect.getsource(function))))
 
 
 def stage_key(module: str, # the module that does the work
+              *functions, # Python functions that lead to the work; each with its own source, not with what it calls
               **inputs, # everything else the result depends on; plain values
-             ) -> str:
-    "A short hash that changes when the inputs or the code of a stage change."
-    text = json.dumps([inputs, sorted(source_of(module).items())], sort_keys=True, default=str)
+             ) -> str: # 16 hexadecimal digits
+    "A short hash that changes when the inputs or the behaviour of a stage change."
+    code = [sorted(source_of(module).items()), *map(_function_behaviour, functions)]
+    text = json.dumps([inputs, code], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

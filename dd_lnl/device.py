@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'pick_device', 'device_name', 'policy', 'lowered', 'precision', 'autocast', 'rounded', 'Slot', 'Nest',
-           'spread', 'fill', 'cuda_graph', 'Graphed', 'send']
+           'flatten_nest', 'fill_nest', 'cuda_graph', 'Graphed', 'send']
 
 # %% ../nbs/00a_device.ipynb #e780e356
 import re, warnings
@@ -91,20 +91,20 @@ class Nest(NamedTuple):
     parts: tuple
 
 
-def spread(value, tensors: list): # nested lists and tuples -> a hashable plan of Slots, Nests and plain values
+def flatten_nest(value, tensors: list): # nested lists and tuples -> a hashable plan of Slots, Nests and plain values
     "The plan of a nest; its tensors are appended to a list."
     if isinstance(value, torch.Tensor):
         tensors.append(value)
         return Slot(value.shape, value.dtype)
-    if isinstance(value, (list, tuple)): return Nest(type(value), tuple(spread(part, tensors) for part in value))
+    if isinstance(value, (list, tuple)): return Nest(type(value), tuple(flatten_nest(part, tensors) for part in value))
     return value
 
 
-def fill(plan, tensors): # an iterator over tensors -> the nest
+def fill_nest(plan, tensors): # an iterator over tensors -> the nest
     "The nest of a plan, with these tensors."
     if isinstance(plan, Slot): return next(tensors)
     if not isinstance(plan, Nest): return plan
-    parts = [fill(part, tensors) for part in plan.parts]
+    parts = [fill_nest(part, tensors) for part in plan.parts]
     return plan.kind(*parts) if hasattr(plan.kind, "_fields") else plan.kind(parts)
 
 # %% ../nbs/00a_device.ipynb #f88db135
@@ -127,7 +127,7 @@ class Graphed:
 
     def __call__(self, *args):
         tensors = []
-        plan = spread(args, tensors)
+        plan = flatten_nest(args, tensors)
         if not self.record and not any(t.is_cuda for t in tensors): return self.f(*args)
         if plan not in self.records: self.records[plan] = self.recorded(plan, tensors)
         if self.records[plan] is None: return self.f(*args)
@@ -135,11 +135,11 @@ class Graphed:
         torch._foreach_copy_(inputs, tensors)
         replay()
         found = []
-        return fill(spread(outputs, found), iter([t.clone() for t in found]))
+        return fill_nest(flatten_nest(outputs, found), iter([t.clone() for t in found]))
 
     def recorded(self, plan, tensors): # None where it fails
         inputs = [t.detach().clone() for t in tensors]
-        try: return inputs, *(self.record or cuda_graph)(lambda *given: self.f(*fill(plan, iter(given))), inputs)
+        try: return inputs, *(self.record or cuda_graph)(lambda *given: self.f(*fill_nest(plan, iter(given))), inputs)
         except RuntimeError as e:
             warnings.warn(f"No CUDA graph could be recorded ({e!r:.120}): this goes on without one, more slowly.", stacklevel=3)
 
@@ -147,11 +147,11 @@ class Graphed:
 def send(nest, device): # nested lists and tuples
     "A nest on a device: one copy for each type of tensor, for which the host does not wait."
     tensors, device = [], torch.device(device)
-    plan = spread(nest, tensors)
+    plan = flatten_nest(nest, tensors)
     parts = {}
     for kind in {(t.device, t.dtype) for t in tensors}:
         same = [t for t in tensors if (t.device, t.dtype) == kind]
         packed = torch.cat([t.flatten() for t in same])
         if device.type == "cuda" and not packed.is_cuda: packed = packed.pin_memory()
         parts[kind] = iter(packed.to(device, non_blocking=True).split([t.numel() for t in same]))
-    return fill(plan, (next(parts[t.device, t.dtype]).view(t.shape) for t in tensors))
+    return fill_nest(plan, (next(parts[t.device, t.dtype]).view(t.shape) for t in tensors))

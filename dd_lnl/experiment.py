@@ -56,7 +56,7 @@ class Setting:
     "One data set, noise, rate, distiller and seed, at a list of sizes."
     profile: str = "trial" # names the folder of the results
     dataset: str = "digits" # see `data.load`
-    noise: str = "sym" # sym | asym | idn | given | a human or CSV column name, see `noise.apply`
+    noise: str = "sym" # sym | asym | idn | given | a human or CSV column name, see `noise.noisy_labels`
     tau: float | None = 0.4 # nominal rate; None for human noise
     distiller: str = "dance" # a name in METHODS, or "full" for the baseline
     protocol: str | None = None # None: the distiller's own; for the baseline "full", the usual training
@@ -168,7 +168,7 @@ def prepare(s: Setting) -> Prepared:
     train, test = data.load(s.dataset, s.root, device=pick_device(s.device), size=s.size)
     named = s.noise in (*noise.SYNTHETIC, "given") or s.dataset in data.KNOWN # otherwise a column of the CSV index
     observed = None if named else data.load(s.dataset, s.root, labels=s.noise, size=s.size)[0].labels.to(train.labels.device)
-    noisy, T = noise.apply(s.noise, s.tau, train, s.seed, s.dataset, s.root, observed)
+    noisy, T = noise.noisy_labels(s.noise, s.tau, train, s.seed, s.dataset, s.root, observed)
     for part in s.parts: check_classes(part, noisy.observed, train)
     space = data.space(space_method(s), s.dataset, train.images)
     return Prepared(replace(train, labels=noisy.observed, space=space), replace(test, space=space), noisy, T)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SUPERCLASSES', 'CIFAR10_FLIPS', 'FLIPS', 'HUMAN', 'HUMAN_FILES', 'SYNTHETIC', 'matrix', 'symmetric', 'flips',
            'asymmetric', 'identifiable', 'given', 'corrupt', 'empirical', 'flip_probabilities', 'instance_dependent',
-           'human', 'apply']
+           'human', 'noisy_labels']
 
 # %% ../nbs/02_noise.ipynb #9f8b5ff6
 import hashlib, io, numbers
@@ -252,7 +252,7 @@ def human(name: str, # one of `HUMAN`
 SYNTHETIC = ("sym", "asym", "idn")
 
 
-def apply(noise: str, # one of `SYNTHETIC` or `HUMAN`, "given", or the name of the column that `observed` comes from
+def noisy_labels(noise: str, # one of `SYNTHETIC` or `HUMAN`, "given", or the name of the column that `observed` comes from
           tau: float, # nominal rate of synthetic noise; None for labels that were found
           train: LabelledImages, # with the clean labels; for "given", with the noisy ones
           seed: int, # of the draws

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from dd_lnl import core, dance, data, datm, fused, networks, rcig, training, trajectories
 from dd_lnl.core import LabelledImages, Space, generator
-from dd_lnl.device import Graphed, lowered, precision, send, spread
+from dd_lnl.device import Graphed, flatten_nest, lowered, precision, send
 
 READS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "unique2"} # a value, or a shape that depends on one
 C = 10
@@ -210,7 +210,7 @@ def replayed(f, inputs):
     outputs = f(*inputs)
     def replay():
         new, old = [], []
-        spread(f(*inputs), new), spread(outputs, old)
+        flatten_nest(f(*inputs), new), flatten_nest(outputs, old)
         for a, b in zip(old, new): a.copy_(b)
     return replay, outputs
 
