@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from .core import (InputError, LabelledImages, SyntheticSet, claim, cut, enlarge, fingerprint, load_tensors,
                          members, override, save_tensors, spawn)
-from .augmentation import apply, draw
+from .augmentation import apply_augmentation, draw_augmentation
 from .device import Graphed, send
 from .networks import call, convnet, depth_for, initial
 from .training import Recipe, as_targets, fit
@@ -114,7 +114,7 @@ def stream(train: LabelledImages, config: DanceConfig, rng):
     reals, n_views = real_batches(train.labels, train.n_classes, config.batch_real, rng), config.ipc * config.factor**2
     def views_and_augmentation():
         views = torch.rand(train.n_classes, n_views, generator=rng).argsort(1)[:, :config.batch_syn]
-        return views, draw("dance_match", train.n_classes, train.images.shape[-2:], rng)
+        return views, draw_augmentation("dance_match", train.n_classes, train.images.shape[-2:], rng)
     while True:
         expert, mix = int(torch.randint(config.n_experts, (), generator=rng)), float(torch.rand((), generator=rng))
         real, weight = next(reals)
@@ -131,15 +131,15 @@ def views_of(S, which, config):
 def inner_loss(net, phi, S, real, weight, which, augmentation, space, config):
     "Eq. 5, summed over classes: S (C, ipc, ...), real (C, b, channels, H, W), weight (C, b)."
     with torch.no_grad():
-        features = call(net.body, phi, apply(space.encode(real.flatten(0, 1)), augmentation))
+        features = call(net.body, phi, apply_augmentation(space.encode(real.flatten(0, 1)), augmentation))
         real_mean = torch.einsum("cbf,cb->cf", features.unflatten(0, weight.shape), weight)
-    syn = call(net.body, phi, apply(space.encode(views_of(S, which, config)), augmentation))
+    syn = call(net.body, phi, apply_augmentation(space.encode(views_of(S, which, config)), augmentation))
     return (real_mean - syn.unflatten(0, which.shape).mean(1)).square().sum()
 
 
 def calibration_loss(net, theta, S, classes, which, augmentation, space, config):
     "Eq. 7, the mean over a class's views summed over classes (C,)."
-    out = call(net, theta, apply(space.encode(views_of(S, which, config)), augmentation))
+    out = call(net, theta, apply_augmentation(space.encode(views_of(S, which, config)), augmentation))
     return F.cross_entropy(out, classes.repeat_interleave(which.shape[1]), reduction="sum") / which.shape[1]
 
 # %% ../nbs/08_dance.ipynb #e60b102a

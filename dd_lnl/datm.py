@@ -20,7 +20,7 @@ import torch
 
 from .core import (InputError, LabelledImages, SyntheticSet, claim, fingerprint, generator, load_tensors, members, override,
                          save_tensors, spawn)
-from .augmentation import alike, apply, draw
+from .augmentation import apply_augmentation, draw_augmentation, join_draws
 from .device import Graphed, send
 from .networks import jvp, trace, vjp, vjp_dot
 from .trajectories import ExpertConfig, Trajectories, expert_logits, make_net, select_agreed, soft_labels
@@ -202,7 +202,7 @@ class Draws(NamedTuple):
     expert: int
     epoch: int # where the student starts
     batches: list # of index vectors, one a student step
-    augmentations: list # of what `draw` returned
+    augmentations: list # of what `draw_augmentation` returned
 
 
 def start_limit(config: DatmConfig, it: int) -> int: # it counts from 0
@@ -219,7 +219,7 @@ def draw_iteration(config: DatmConfig, it: int, seed: int, n: int, n_experts: in
     batches = []
     while len(batches) < config.syn_steps: batches += torch.randperm(n, generator=rng).split(config.batch_syn)
     batches = batches[:config.syn_steps]
-    return Draws(int(order[it % n_experts]), epoch, batches, [draw(config.policy, len(b), side, rng) for b in batches])
+    return Draws(int(order[it % n_experts]), epoch, batches, [draw_augmentation(config.policy, len(b), side, rng) for b in batches])
 
 # %% ../nbs/07_datm.ipynb #f4eeeff9
 def synthetic_gradients(S, Y, lr, start, target, batches, augmentations, matching) -> Gradients:
@@ -227,10 +227,10 @@ def synthetic_gradients(S, Y, lr, start, target, batches, augmentations, matchin
     start, target, batches, augmentations = send((start, target, batches, augmentations), S.device)
     def back(places, index, draw): # through the augmentation
         plain = S[index].requires_grad_()
-        return torch.autograd.grad(apply(plain, draw), plain, torch.cat([found.images[k] for k in places]))[0]
+        return torch.autograd.grad(apply_augmentation(plain, draw), plain, torch.cat([found.images[k] for k in places]))[0]
     most = len(batches) if S.is_cuda else max(1, 2**18 // (len(batches[0]) * S[0].numel())) # what a CPU holds close by
-    groups, S_bar, Y_bar = alike(augmentations, most), torch.zeros_like(S), torch.zeros_like(Y)
-    shown = in_groups(lambda places, index, draw: apply(S[index], draw), batches, groups)
+    groups, S_bar, Y_bar = join_draws(augmentations, most), torch.zeros_like(S), torch.zeros_like(Y)
+    shown = in_groups(lambda places, index, draw: apply_augmentation(S[index], draw), batches, groups)
     found = matching(start, target, [(x, Y[b]) for x, b in zip(shown, batches)], lr)
     for b, x_bar, y_bar in zip(batches, in_groups(back, batches, groups), found.targets):
         S_bar.index_add_(0, b, x_bar)
