@@ -26,7 +26,7 @@ from .core import (Cell, InputError, LabelledImages, NoisyLabels, Space, Synthet
                          generator, load_tensors, members, override, read_json, save_tensors, stage_key, write_json)
 from .device import PRECISIONS, device_name, pick_device, policy, precision
 from .engine import die_with_parent
-from .evaluation import PROTOCOLS, evaluate, judge, network, protocol_for, rows
+from .evaluation import PROTOCOLS, confusion_matrix, evaluate, judge_network, predict, protocol_for
 from .training import Recipe, accuracy, as_targets, baseline
 
 # %% ../nbs/12_experiment.ipynb #efffbaa5
@@ -308,7 +308,7 @@ def finished(s: Setting, cell: Cell):
 
 
 def write_record(s: Setting, ready: Prepared, cell: Cell, accuracies: list, wall_s: float, # the seconds that gave the accuracies
-                 seen: dict = {}, # matrices of the noise as somebody sees it, from `rows`
+                 seen: dict = {}, # matrices of the noise as somebody sees it, from `confusion_matrix`
                  **more) -> dict:
     "Write one cell's record and return it."
     values, T = torch.tensor(accuracies, dtype=torch.float64), ready.T
@@ -339,7 +339,7 @@ def reduced(s: Setting, in_shape, n: int, ipc: int = None) -> dict: # n training
     "Where a cell spends another budget than the method's preset and protocol."
     plain = lambda made: {f"{k}.{j}" if j else k: v for k, w in made.items() for j, v in (w.items() if isinstance(w, dict) else [("", w)])}
     here, preset = (plain(asdict(config(other, ipc))) if ipc or s.protocol == "full" else {} for other in (s, replace(s, changes={})))
-    epochs = [protocol_for(s.protocol, in_shape, n, steps).recipe.epochs for steps in (s.judge_steps, None)] if s.protocol != "full" else []
+    epochs = [protocol_for(s.protocol, in_shape, n, ipc, steps).recipe.epochs for steps in (s.judge_steps, None)] if s.protocol != "full" else []
     return {name: [value, preset[name]] for name, value in here.items() if value != preset[name]} | ({"judges' epochs": epochs} if len({*epochs}) > 1 else {})
 
 
@@ -352,12 +352,12 @@ def peak_mib(s: Setting) -> float: # of the process so far, on the device it ran
 def evaluated(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet) -> dict:
     "Evaluate one synthetic set and write its record."
     cell, started, test = replace(s.cells[0], ipc=ipc), perf_counter(), ready.test
-    said = judge(syn, test, s.protocol, s.n_eval, generator(s.seed, "evaluate", s.distiller, s.protocol, ipc), max_steps=s.judge_steps,
+    said = predict(syn, test, s.protocol, s.n_eval, generator(s.seed, "evaluate", s.distiller, s.protocol, ipc), max_steps=s.judge_steps,
                  progress=reporter(s, f"evaluate IPC {ipc}", *stretch(s, ipc, 1)))
     accuracies, wall_s = accuracy(said, test.labels), perf_counter() - started
-    seen = {"targets": rows(syn.targets, torch.arange(test.n_classes).repeat_interleave(ipc)), "networks": rows(said, test.labels)}
+    seen = {"targets": confusion_matrix(syn.targets, torch.arange(test.n_classes).repeat_interleave(ipc)), "networks": confusion_matrix(said, test.labels)}
     n_examples = len(syn.images) * syn.factor**2
-    made = {"distil": asdict(config(s, ipc)), "protocol": asdict(protocol_for(s.protocol, test.in_shape, n_examples, s.judge_steps))}
+    made = {"distil": asdict(config(s, ipc)), "protocol": asdict(protocol_for(s.protocol, test.in_shape, n_examples, ipc, s.judge_steps))}
     log = {name: value for name, value in syn.log.items() if name not in ("distil_s", "notes")}
     return write_record(s, ready, cell, accuracies, wall_s, seen, distil_s=syn.log["distil_s"], experts_s=experts_s(s), notes=syn.log.get("notes", []),
                         judge_steps=s.judge_steps,
@@ -378,7 +378,7 @@ def run_baseline(s: Setting, ready: Prepared) -> dict:
     "Train the full-data baseline of a setting and write its record."
     if s.protocol != "full": return run_recipe(s, ready)
     started, x, recipe = perf_counter(), ready.train.inputs(), config(s, None)
-    make = network("convnet", ready.train, protocol_for("dance", ready.train.in_shape, len(x)))
+    make = judge_network("convnet", ready.train, protocol_for("dance", ready.train.in_shape, len(x)))
     found = baseline(make, x, ready.train.labels, ready.test.inputs(), ready.test.labels, ready.train.n_classes, recipe,
                      generator(s.seed, "baseline"), s.n_eval, reporter(s, "train"))
     others = {}
@@ -393,8 +393,8 @@ def run_recipe(s: Setting, ready: Prepared) -> dict:
     "The whole noisy set under a distiller's protocol, as if it were a synthetic set, and its record."
     started, train, test = perf_counter(), ready.train, ready.test
     whole = SyntheticSet(train.inputs(), as_targets(train.labels, train.n_classes).to(train.images), space=train.space)
-    said = judge(whole, test, s.protocol, s.n_eval, generator(s.seed, "baseline"), max_steps=s.judge_steps, progress=reporter(s, "train"))
+    said = predict(whole, test, s.protocol, s.n_eval, generator(s.seed, "baseline"), max_steps=s.judge_steps, progress=reporter(s, "train"))
     accuracies, wall_s = accuracy(said, test.labels), perf_counter() - started
-    config = {"protocol": asdict(protocol_for(s.protocol, train.in_shape, len(train), s.judge_steps))}
-    return write_record(s, ready, s.cells[0], accuracies, wall_s, {"networks": rows(said, test.labels)}, notes=[], config=config,
+    config = {"protocol": asdict(protocol_for(s.protocol, train.in_shape, len(train), max_steps=s.judge_steps))}
+    return write_record(s, ready, s.cells[0], accuracies, wall_s, {"networks": confusion_matrix(said, test.labels)}, notes=[], config=config,
                         reduced=reduced(s, train.in_shape, len(train)))

@@ -143,7 +143,7 @@ def training(s: Setting, ipc: int = None): # -> Protocol, epochs, examples an ep
     shape, n_classes, n = SHAPES[s.dataset.removesuffix("-jpeg")]
     if s.protocol == "full": return protocol_for("dance", shape, n), 1.9 * config(s, None).epochs, n
     if ipc: n = n_classes * ipc * getattr(config(s, ipc), "factor", 1)**2
-    made = protocol_for(s.protocol, shape, n, s.judge_steps)
+    made = protocol_for(s.protocol, shape, n, ipc, s.judge_steps)
     return made, made.recipe.epochs, n * (1 + made.mirror)
 
 
