@@ -6,10 +6,10 @@
 __all__ = ['InputError', 'choose', 'build', 'override', 'exact_product', 'per_channel', 'Space', 'LabelledImages', 'members',
            'NoisyLabels', 'cut', 'enlarge', 'SyntheticSet', 'Cell', 'generator', 'spawn', 'data_root', 'cache_folder',
            'whole_file', 'check_writable', 'write_json', 'read_json', 'save_tensors', 'load_tensors', 'fingerprint',
-           'claim', 'behaviour', 'source_of', 'stage_key']
+           'claim', 'behaviour', 'source_of', 'stage_key', 'n_cores', 'peak_memory_mib']
 
 # %% ../nbs/00_core.ipynb #bcbf6dee
-import ast, difflib, hashlib, inspect, json, os, pickle, tempfile, textwrap
+import ast, difflib, hashlib, inspect, json, os, pickle, sys, tempfile, textwrap
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
@@ -250,8 +250,10 @@ def write_json(path, value):
 
 def read_json(path) -> dict: # None if absent or damaged
     "The dictionary in a JSON file, or None."
-    try: value = json.loads(Path(path).read_text())
-    except (FileNotFoundError, UnicodeDecodeError, json.JSONDecodeError): return None
+    try:
+        value = json.loads(Path(path).read_text())
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
+        return None
     return value if isinstance(value, dict) else None
 
 
@@ -267,9 +269,15 @@ def load_tensors(path, device="cpu"): # None if absent or damaged
     except (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError): return None
 
 # %% ../nbs/00_core.ipynb #5b236e8d
-def fingerprint(images: torch.Tensor, labels: torch.Tensor) -> str:
-    "A short hash of a data set: all labels, and the sum of all pixels."
-    return hashlib.sha256(labels.cpu().numpy().tobytes() + f"{images.double().sum():.6f}".encode()).hexdigest()[:16]
+def fingerprint(*tensors: torch.Tensor, # e.g. images and labels; the first dimension counts examples
+               ) -> str: # 16 hexadecimal digits
+    "A short hash of every byte of a data set, and of shapes and types; read in pieces, wherever the tensors are."
+    digest = hashlib.blake2b(digest_size=8)
+    for tensor in tensors:
+        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        for part in tensor.split(4096):
+            digest.update(part.cpu().contiguous().numpy())
+    return digest.hexdigest()
 
 
 def claim(folder, name: str, # of the stage, e.g. "dance"
@@ -356,3 +364,21 @@ def stage_key(module: str, # the module that does the work
     code = [sorted(source_of(module).items()), *map(_function_behaviour, functions)]
     text = json.dumps([inputs, code], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+# %% ../nbs/00_core.ipynb #a77c54b5
+def n_cores() -> int:
+    "The CPU cores that this process may use: on Linux and Windows its affinity, on macOS (which has none) all logical cores."
+    import psutil
+    process = psutil.Process()
+    return len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count() or 1
+
+
+def peak_memory_mib() -> float: # of this process alone, without its children
+    "The most memory that this process has held so far: peak resident set (Linux, macOS) or peak working set (Windows)."
+    try:
+        import resource
+    except ImportError: # Windows
+        import psutil
+        return psutil.Process().memory_info().peak_wset / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024 # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -4,17 +4,21 @@
 
 # %% auto #0
 __all__ = ['CIFAR10_NAMES', 'TINY', 'KNOWN', 'CIFAR_MEAN', 'CHANNELS', 'Index', 'read_files', 'decoded', 'read_index',
-           'tiny_index', 'load', 'index_clothing1m', 'index_webvision', 'channel_space', 'space']
+           'tiny_index', 'DataInfo', 'load', 'describe', 'content_hash', 'subset', 'index_clothing1m',
+           'index_webvision', 'channel_space', 'space']
 
 # %% ../nbs/01_data.ipynb #181e4813
 import csv, hashlib, io, lzma, os, posixpath, re, tarfile, tempfile, zipfile, zlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from .core import (InputError, LabelledImages, Space, cache_folder, check_writable, choose, data_root, whole_file)
+from .core import (InputError, LabelledImages, Space, cache_folder, check_writable, choose, data_root, fingerprint,
+                         load_tensors, members, read_json, save_tensors, stage_key, whole_file, write_json)
 from .device import pick_device
 
 # %% ../nbs/01_data.ipynb #07e33671
@@ -229,7 +233,29 @@ def tiny_index(root: Path, # the folder that holds tiny-imagenet-200
                  tuple(words[w].split(",")[0] for w in wnids))
 
 # %% ../nbs/01_data.ipynb #f6a01a12
-KNOWN = ("digits", "cifar10", "cifar100", "tinyimagenet")
+@dataclass(frozen=True)
+class DataInfo:
+    "The size of a data set."
+    in_shape: tuple # (C, H, W) of one image
+    n_classes: int
+    n_train: int # training images
+    n_test: int # test images
+
+
+KNOWN = {"digits": DataInfo((1, 8, 8), 10, 1297, 500),
+         "cifar10": DataInfo((3, 32, 32), 10, 50_000, 10_000),
+         "cifar100": DataInfo((3, 32, 32), 100, 50_000, 10_000),
+         "tinyimagenet": DataInfo((3, 64, 64), 200, 100_000, 10_000)}
+
+
+def _index_file(name, root): # -> the CSV file of a data set that is not in KNOWN
+    return root/("index.csv" if name == "folder" else f"{name}.csv")
+
+
+def _existing(file):
+    if not file.exists():
+        raise InputError(f"{file} is missing: write it (columns path, split, label), or name another folder with root=.")
+    return file
 
 
 def load(name: str, # digits, cifar10, cifar100, tinyimagenet, folder (reads root/index.csv), or NAME of a root/NAME.csv
@@ -248,11 +274,81 @@ def load(name: str, # digits, cifar10, cifar100, tinyimagenet, folder (reads roo
         if not (root/TINY).is_dir(): _fetch_tiny(root)
         index = tiny_index(root)
     else:
-        file = root/("index.csv" if name == "folder" else f"{name}.csv")
-        if not file.exists():
-            raise InputError(f"{file} is missing: write it (columns path, split, label), or name another folder with root=.")
-        index = read_index(file, labels)
+        index = read_index(_existing(_index_file(name, root)), labels)
     return _pair(decoded(index, size), index.labels, index.is_test, index.class_names, device)
+
+# %% ../nbs/01_data.ipynb #6084d48b
+def _stamp(file): # changes when the file does
+    status = os.stat(file)
+    return str(file), status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=None)
+def _described(stamp, size): # stamp: of an index file
+    index = read_index(Path(stamp[0]))
+    if size:
+        in_shape = (3, size, size)
+    else:
+        first = next((image for image in read_files(index.root, index.stem, index.paths) if image[1]), None)
+        if first is None:
+            raise InputError(f"None of the images that {index.name} lists is there, as a file or in an archive: add them.")
+        in_shape = _pixels(first[1], None).shape
+    n_test = int(index.is_test.sum())
+    return DataInfo(in_shape, len(index.class_names), len(index.paths) - n_test, n_test)
+
+
+def describe(name: str, root=None, size: int = None, # as for `load`
+            ) -> DataInfo:
+    "The shape of a data set's images, and how many there are; decodes one image at most."
+    return KNOWN.get(name) or _described(_stamp(_existing(_index_file(name, data_root(root)))), size)
+
+# %% ../nbs/01_data.ipynb #85b1f1c3
+@lru_cache(maxsize=None)
+def _listed(stamp): # stamp: of an index file -> the paths it lists
+    header, *cells = csv.reader(Path(stamp[0]).read_text("utf-8-sig", errors="replace").strip().splitlines())
+    return tuple(dict(zip(header, row)).get("path", "").strip() for row in cells)
+
+
+def content_hash(name: str, root=None, # as for `load`
+                ) -> str: # 16 hexadecimal digits; None for a known data set and for a folder without an index
+    "A hash of an index and of every file that its images come from, archives included."
+    root = data_root(root)
+    file = _index_file(name, root)
+    if name in KNOWN or not file.exists():
+        return None
+    loose, archives = _locate(root, "" if name == "folder" else name, _listed(_stamp(file)))
+    lists = [file, *filter(Path.exists, [file.with_suffix(".classes.txt")])]
+    files = {os.path.relpath(path, root): path for path in (*lists, *loose.values(), *archives)}
+    stamps = [_stamp(files[path]) for path in sorted(files)]
+    memo = cache_folder()/"hashes"/f"{hashlib.sha256(repr(stamps).encode()).hexdigest()[:16]}.json"
+    stored = read_json(memo)
+    if stored is None:
+        digest = hashlib.sha256()
+        for path in sorted(files):
+            with open(files[path], "rb") as f:
+                digest.update(path.encode() + hashlib.file_digest(f, "sha256").digest())
+        stored = {"hash": digest.hexdigest()[:16]}
+        with suppress(InputError): # nothing can be written there: it is computed again next time
+            write_json(memo, stored)
+    return stored["hash"]
+
+# %% ../nbs/01_data.ipynb #83a7a8f1
+def subset(train: LabelledImages,
+           per_class: int, # images of each class
+           rng: torch.Generator,
+           labels: torch.Tensor = None, # (n,) the classes to draw from; None: those of `train`
+          ) -> torch.Tensor: # (per_class * n_classes,) int64, ascending, on the CPU
+    "The places of a random subset with the same number of images in each class."
+    labels = train.labels if labels is None else labels
+    counts = labels.cpu().bincount(minlength=train.n_classes)
+    if counts.min() < per_class:
+        poorest = int(counts.argmin())
+        raise InputError(f"Class {train.class_names[poorest]!r} has {counts[poorest]} training images, fewer than the {per_class} "
+                         "of each class that were asked for: ask for fewer.")
+    parts = []
+    for places in members(labels, train.n_classes):
+        parts.append(places[torch.randperm(len(places), generator=rng)[:per_class]])
+    return torch.cat(parts).sort().values
 
 # %% ../nbs/01_data.ipynb #d8ba4c0e
 def _lines(file):
@@ -321,18 +417,33 @@ def _moments(plain, images): # -> (d,), (d, d); float64
     return centre, scatter
 
 
-def space(method: str, # "datm" | "dance" | "rcig"
-          dataset: str, # its name decides about constants
-          train_images: torch.Tensor, # (n, C, H, W) pixels in [0, 1]; never test images
-         ) -> Space:
-    "The space in which a method's networks see images, fitted on training images."
-    choose("method", method, ["datm", "dance", "rcig"])
-    plain = Space(method) if method == "datm" else channel_space(method, dataset, train_images)
-    if method == "dance": return plain
+def _whitening(method, plain, train_images): # -> {name of a field of Space: float32 tensor}
     centre, scatter = _moments(plain, train_images)
     cov = scatter / (len(train_images) - (method == "datm")) # unbiased for DATM
     ridge = 0.1 if method == "datm" else 0.1 * cov.trace() / len(cov)
     values, vectors = torch.linalg.eigh(cov)
     scale = (values.clamp(min=0) + ridge).sqrt()
-    return replace(plain, centre=centre.float(), whiten=((vectors / scale) @ vectors.T).float(),
-                   unwhiten=((vectors * scale) @ vectors.T).float())
+    return {"centre": centre.float(), "whiten": ((vectors / scale) @ vectors.T).float(),
+            "unwhiten": ((vectors * scale) @ vectors.T).float()}
+
+
+def space(method: str, # "datm" | "dance" | "rcig"
+          dataset: str, # its name decides about constants
+          train_images: torch.Tensor, # (n, C, H, W) pixels in [0, 1]; never test images
+          cache=None, # a folder that keeps whitenings by key; None: compute it
+         ) -> Space:
+    "The space in which a method's networks see images, fitted on training images."
+    choose("method", method, ["datm", "dance", "rcig"])
+    plain = Space(method) if method == "datm" else channel_space(method, dataset, train_images)
+    if method == "dance":
+        return plain
+    if cache is None:
+        return replace(plain, **_whitening(method, plain, train_images))
+    device = train_images.device
+    key = stage_key("data", method=method, dataset=dataset, images=fingerprint(train_images), device=device.type)
+    file = Path(cache)/f"{key}.pt"
+    tensors = load_tensors(file, device)
+    if tensors is None:
+        tensors = _whitening(method, plain, train_images)
+        save_tensors(file, tensors)
+    return replace(plain, **tensors)

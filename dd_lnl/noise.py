@@ -259,6 +259,7 @@ def noisy_labels(noise: str, # one of `SYNTHETIC` or `HUMAN`, "given", or the na
           dataset: str, # names the class map of "asym"
           root=None, # where the human labels are, see `human`
           observed: torch.Tensor = None, # (n,) the labels of a CSV column, which then are the noise
+          reference: bool = False, # CIFAR-100's "asym" without mouse, as in the reference code, see `asymmetric`
          ) -> tuple: # NoisyLabels, and T (C, C) or None where there is no single T
     "The observed labels of an experiment, by the name of the noise."
     if observed is None: choose("noise", noise, [*SYNTHETIC, *HUMAN, "given"])
@@ -270,7 +271,7 @@ def noisy_labels(noise: str, # one of `SYNTHETIC` or `HUMAN`, "given", or the na
     if noise == "given": return given(train.labels), None
     if noise in HUMAN: return _human_labels(noise, train, dataset, root), None
     if noise == "idn": return instance_dependent(train.images, train.labels, train.n_classes, tau, seed), None
-    T = symmetric(train.n_classes, tau) if noise == "sym" else asymmetric(dataset, tau)
+    T = symmetric(train.n_classes, tau) if noise == "sym" else asymmetric(dataset, tau, reference)
     return corrupt(train.labels, T, seed), T
 
 # %% ../nbs/02_noise.ipynb #2bec503e
