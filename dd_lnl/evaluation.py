@@ -13,7 +13,7 @@ import torch
 
 from .core import InputError, LabelledImages, SyntheticSet, choose, generator, spawn
 from .networks import ARCHITECTURES, depth_for, initial
-from .training import Recipe, accuracy, fit, outputs
+from .training import Recipe, accuracy, fit, predict_logits
 
 # %% ../nbs/11_evaluation.ipynb #b35edde8
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def predict(synthetic: SyntheticSet,
     thetas = initial(make, rng, n_eval).to(x)
     tick = progress and (lambda epoch, _: progress(epoch, recipe.epochs))
     thetas = fit(make().to(x), thetas, x, y, recipe, [spawn(rng) for _ in thetas], tick)
-    out = outputs(make().to(x), thetas, synthetic.space.encode(test.images.to(x)))
+    out = predict_logits(make().to(x), thetas, synthetic.space.encode(test.images.to(x)))
     return out + 1 / test.n_classes if p.centred else out.softmax(-1)
 
 
