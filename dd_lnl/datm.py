@@ -22,7 +22,7 @@ from .core import (InputError, LabelledImages, SyntheticSet, claim, fingerprint,
                          save_tensors, spawn)
 from .augmentation import apply_augmentation, draw_augmentation, join_draws
 from .device import Graphed, send
-from .networks import jvp, trace, vjp, vjp_dot
+from .derivatives import jvp, trace, vjp, vjp_dot
 from .trajectories import ExpertConfig, Trajectories, expert_logits, make_net, select_agreed, soft_labels
 from . import trajectories
 

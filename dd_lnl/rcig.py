@@ -23,7 +23,8 @@ import torch.nn.functional as F
 from .core import (InputError, LabelledImages, SyntheticSet, claim, fingerprint, generator, load_tensors, members,
                          override, save_tensors)
 from .device import Graphed, send
-from .networks import convnet, depth_for, flat, initial, jvp, size, trace, vjp, vjp_dot
+from .derivatives import jvp, trace, vjp, vjp_dot
+from .networks import convnet, depth_for, flat_parameters, initial, n_parameters
 from .training import as_targets
 
 # %% ../nbs/09_rcig.ipynb #c9f2e263
@@ -115,7 +116,7 @@ def pull(S: Support, u: torch.Tensor) -> torch.Tensor: # (n, C) -> (P,)
 
 def without_kernel(net, g: torch.Tensor) -> torch.Tensor: # (P,), changed in place
     "Zeros for the head's kernel, which stands last but for the head's bias."
-    g[-size(net.head):-net.head.out_features] = 0
+    g[-n_parameters(net.head):-net.head.out_features] = 0
     return g
 
 # %% ../nbs/09_rcig.ipynb #d897fae1
@@ -325,10 +326,10 @@ def memory(train: LabelledImages, config: RcigConfig) -> int: # bytes
     n = config.ipc * train.n_classes * (1 + config.mirror)
     with torch.device("meta"): # shapes only
         net = network(train, config)()
-        kept = trace(net, flat(net), torch.zeros(1, *train.in_shape))[1]
+        kept = trace(net, flat_parameters(net), torch.zeros(1, *train.in_shape))[1]
     each = sum(a.numel() for k in kept for a in (k if isinstance(k, tuple) else [k]) if torch.is_tensor(a))
     piece = len(parts(net, train.images[:1].expand(10**5, -1, -1, -1))[0])
-    floats = each * (piece + (0 if config.subset else n)) + (3 * config.n_models + 12) * size(net)
+    floats = each * (piece + (0 if config.subset else n)) + (3 * config.n_models + 12) * n_parameters(net)
     return 4 * floats + 8 * (3 * n**2 + 4 * n * net.head.in_features)
 
 

@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dd_lnl import core, dance, data, datm, fused, networks, rcig, training, trajectories
+from dd_lnl import core, dance, data, datm, derivatives, fused, networks, rcig, training, trajectories
 from dd_lnl.core import LabelledImages, Space, generator
 from dd_lnl.device import Graphed, flatten_nest, lowered, precision, send
 
@@ -52,7 +52,7 @@ def recorded_here(f, *args):
 
 def net_of(**kwargs):
     net = networks.convnet((3, 8, 8), C, depth=2, width=4, **kwargs)
-    return net.requires_grad_(False), torch.randn(networks.size(net))
+    return net.requires_grad_(False), torch.randn(networks.n_parameters(net))
 
 
 def test_the_watch_sees(card):
@@ -105,7 +105,7 @@ def test_rcig(card):
     net, theta = net_of(norm=None, growth=2, activation=partial(torch.nn.Softplus, beta=60., threshold=40.))
     config = rcig.preset("cifar10", 1)
     x, y = rcig.mirrored(torch.rand(C, 3, 8, 8), torch.rand(C, C), config)
-    kept, A = [networks.trace(net, theta, x)[1]], torch.rand(len(x), len(x), dtype=torch.float64)
+    kept, A = [derivatives.trace(net, theta, x)[1]], torch.rand(len(x), len(x), dtype=torch.float64)
     S = rcig.Support(net, theta, x, y.double(), kept[0][-1].double(), A, 0., 1e-6, True, kept, rcig.chooser(len(x), config, None, x.device))
     real, labels, rates = torch.rand(6, 3, 8, 8), torch.zeros(6, dtype=torch.int64), list(torch.rand(2, dtype=torch.float64))
     loss, direct, implicit, path = recorded(rcig.outer_gradients, S, torch.zeros(()), real, labels, rates)
@@ -156,7 +156,7 @@ def test_dance_never_waits(afar):
     train, config = afar, dance.preset("digits", 2)
     net, S = dance.encoder(train, config)().to("meta"), torch.empty(C, 2, 1, 8, 8, device="meta")
     parts = [partial(f, train, net, config, C) for f in (dance.inner_gradient, dance.calibration_gradient)]
-    experts, share = torch.empty(config.n_experts, 2, networks.size(net), device="meta"), dance.shares(.5, C, S)
+    experts, share = torch.empty(config.n_experts, 2, networks.n_parameters(net), device="meta"), dance.shares(.5, C, S)
     for chance in islice(dance.stream(train, config, generator(0, "luck")), 3):
         with NeverWaits(): S = dance.iterate(S, S, chance, experts, *parts, .5, .1, share)[0]
     assert S.shape == (C, 2, 1, 8, 8)
@@ -166,7 +166,7 @@ def test_dance_never_waits(afar):
 def test_datm_never_waits(policy, afar):
     config = datm.preset("digits", 2, batch_syn=15, policy=policy)
     net, S = datm.make_net(afar, config.expert)().to("meta").requires_grad_(False), torch.empty(20, 1, 8, 8, device="meta")
-    state, ends = datm.first_state(config, S, torch.empty(20, C, device="meta"), []), torch.rand(2, networks.size(net))
+    state, ends = datm.first_state(config, S, torch.empty(20, C, device="meta"), []), torch.rand(2, networks.n_parameters(net))
     state = {k: v.to("meta") if isinstance(v, torch.Tensor) else v for k, v in state.items()}
     draws = datm.draw_iteration(config, 0, 0, 20, 1, (8, 8))
     with NeverWaits():

@@ -4,12 +4,12 @@ import ast, os, subprocess, sys
 import pytest
 from conftest import ROOT
 
-BASE = ["core", "device", "networks", "augmentation", "training"]
+BASE = ["core", "device", "networks", "derivatives", "augmentation", "training"]
 METHODS = ["trajectories", "datm", "dance", "rcig", "coresets"]
 BELOW = [*BASE, "data", "noise", *METHODS, "evaluation"] # what an experiment stands on; cheap to import
 MAY_IMPORT = {
-    "core": [], "device": ["core"], "fused": [], "data": BASE[:2], "noise": ["core"], "networks": [*BASE[:2], "fused"], "augmentation": BASE[:2],
-    "training": BASE[:4], "trajectories": BASE,
+    "core": [], "device": ["core"], "fused": [], "data": BASE[:2], "noise": ["core"], "networks": [*BASE[:2], "fused"],
+    "derivatives": BASE[:3], "augmentation": BASE[:2], "training": BASE[:5], "trajectories": BASE,
     **{method: [*BASE, "trajectories"] for method in METHODS[1:]},
     "evaluation": BASE, "engine": [], "experiment": [*BELOW, "engine", "__version__"], "profiles": [*BELOW, "experiment"],
     "exchange": [*BELOW, "experiment"], "adoption": ["core", "experiment"], "bare": [*BELOW, "experiment", "profiles"],
