@@ -22,8 +22,9 @@ export: .venv/ready readme
 readme: .venv/ready
 	$(BIN)/python -m nbconvert --to markdown --stdout --log-level WARN nbs/index.ipynb | sed 's#](\.\./#](#g' > README.md
 
+# Everything that settings.ini requires, the extras included; versions that are locked already stay as they are.
 lock: .venv/ready
-	$(BIN)/python -c "import configparser as c; s = c.ConfigParser(delimiters=['=']); s.read('settings.ini'); d = s['DEFAULT']; print(*d['requirements'].split(), *d['dev_requirements'].split(), sep='\n')" \
+	$(BIN)/python -c "import configparser as c; s = c.ConfigParser(delimiters=['=']); s.read('settings.ini'); print(*(r for k, v in s['DEFAULT'].items() if k.endswith('requirements') for r in v.split()), sep='\n')" \
 	| $(BIN)/uv pip compile - --universal --generate-hashes --no-header --no-annotate --python-version 3.11 -q -o requirements.lock
 
 # uv leaves installed packages alone when the lock has not changed, so this step is short after the first time.

@@ -18,4 +18,4 @@ rule notebook:
     resources: gpu=lambda job: plan[job.kind][job.name]["gpu"]
     retries: 1 # two kernels that start at the same moment may fight for a port
     params: python=plan["python"], place=plan["place"], plan=config["plan"]
-    shell: "cd {params.place:q} && exec {params.python:q} -c 'from dd_lnl.engine import job; job()' {params.plan:q} {wildcards.kind} {wildcards.name:q}"
+    shell: "cd {params.place:q} && exec {params.python:q} -c 'from dd_lnl.job import run_job; run_job()' {params.plan:q} {wildcards.kind} {wildcards.name:q}"

@@ -1,12 +1,33 @@
 """Packaging: everything is read from settings.ini, the one place for names, versions and dependencies."""
+import shutil
 from configparser import ConfigParser
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+SHIPPED = [Path("Snakefile"), *sorted(Path("nbs/experiments").glob("*.ipynb"))] # what the commands execute
+
+
+class BuildWithNotebooks(build_py):
+    "Puts the Snakefile and the experiment notebooks into the package, since an installed one has no repository around it."
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return
+        folder = Path(self.build_lib)/"dd_lnl"/"notebooks"
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in SHIPPED:
+            shutil.copy(path, folder)
+
+    def get_source_files(self):
+        return [*super().get_source_files(), "settings.ini", *map(str, SHIPPED)]
+
 
 cfg = ConfigParser(delimiters=["="])
 cfg.read("settings.ini")
 cfg = cfg["DEFAULT"]
+extras = [name for name in cfg if name.endswith("_requirements")]
 
 setup(
     name=cfg["lib_name"],
@@ -19,8 +40,9 @@ setup(
     keywords=cfg["keywords"].split(),
     classifiers=["Intended Audience :: Science/Research", "Programming Language :: Python :: 3"],
     packages=find_packages(include=["dd_lnl", "dd_lnl.*"]),
+    cmdclass={"build_py": BuildWithNotebooks},
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
-    extras_require={"dev": cfg["dev_requirements"].split()},
+    extras_require={name.removesuffix("_requirements"): cfg[name].split() for name in extras},
     entry_points={"console_scripts": cfg["console_scripts"].split()},
 )
