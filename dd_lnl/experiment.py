@@ -25,8 +25,8 @@ from . import __version__, coresets, dance, data, datm, noise, rcig
 from .core import (Cell, InputError, LabelledImages, NoisyLabels, Space, SyntheticSet, build, check_writable, choose, data_root,
                          generator, load_tensors, members, override, read_json, save_tensors, stage_key, write_json)
 from .device import PRECISIONS, device_name, pick_device, policy, precision
-from .engine import die_with_parent
 from .evaluation import PROTOCOLS, confusion_matrix, evaluate, judge_network, predict, protocol_for
+from .progress import Progress
 from .training import Recipe, accuracy, as_targets, baseline
 
 # %% ../nbs/12_experiment.ipynb #efffbaa5
@@ -147,7 +147,6 @@ def setting(**values) -> Setting:
 def from_notebook(names: dict, # the notebook's globals(), before anything is imported
                   **fixed) -> Setting:
     "The setting that a notebook's parameters cell, and papermill after it, define."
-    if "DD_LNL_PROGRESS" in os.environ: die_with_parent()
     plain = {k: v for k, v in names.items() if not k.startswith("_") and k not in ("In", "Out")
              and isinstance(v, (type(None), bool, int, float, str, list, tuple, dict))}
     return setting(**plain, **fixed)
@@ -185,19 +184,21 @@ def check_classes(s: Setting, observed, train: LabelledImages):
 def reporter(s: Setting, label: str, # what is going on, e.g. "distil IPC 10"
              begin: float = 0., end: float = 1.): # the part of the setting that this stage is
     "A `progress` callback."
-    folder, last = os.environ.get("DD_LNL_PROGRESS"), [0.]
     label = f"{s.distiller}: {label}"
-    if not folder:
-        from tqdm import tqdm
-        bar = tqdm(desc=label, leave=False)
+    if "DD_LNL_PROGRESS" not in os.environ:
+        line = Progress(label)
+        def report(done, total):
+            line(done, total)
+            if done >= total:
+                line.close()
+        return report
+    file = Path(os.environ["DD_LNL_PROGRESS"])/f"{s.id}.json"
+    written = 0.
     def report(done, total):
-        if folder:
-            if time() - last[0] < 1 and done < total: return
-            last[0] = time()
-            return write_json(f"{folder}/{s.id}.json", {"label": label, "fraction": begin + (end - begin) * done / total})
-        bar.total = total
-        bar.update(done - bar.n)
-        if done >= total: bar.close()
+        nonlocal written
+        if time() - written >= 1 or done >= total:
+            written = time()
+            write_json(file, {"label": label, "fraction": begin + (end - begin) * done / total})
     return report
 
 

@@ -9,7 +9,7 @@ import pytest, torch
 from conftest import ROOT
 from PIL import Image
 
-from dd_lnl import cli, core, data, experiment, noise
+from dd_lnl import cli, core, data, engine, experiment, noise
 
 ROWS = [f"{i}.png,{'test' if i < 4 else 'train'},{'ab'[i % 2]},{'ab'[i // 8]}" for i in range(16)]
 OWN = ["--dataset", "folder", "--root", "ROOT"]
@@ -19,7 +19,7 @@ OWN = ["--dataset", "folder", "--root", "ROOT"]
 def refused(tmp_path, monkeypatch):
     "A function from the arguments of `dd_lnl run` to the sentence they are refused with; ROOT and OUT stand for folders."
     def execute(*_): pytest.fail("the engine was started")
-    monkeypatch.setattr(cli, "start", execute)
+    monkeypatch.setattr(engine, "start", execute)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path/"cache"))
     monkeypatch.delenv("DD_LNL_DATA", raising=False)
     def run(*args):

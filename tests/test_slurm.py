@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 from test_end_to_end import RANDOM, TINY, records
 
-from dd_lnl import cli, profiles
+from dd_lnl import cli, engine, profiles
 
 LACKING = [name for name in ("munged", "slurmctld", "slurmd") if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin")]
 if not find_spec("snakemake_executor_plugin_slurm"): LACKING.append("snakemake-executor-plugin-slurm")
@@ -30,9 +30,9 @@ def cluster(tmp_path, monkeypatch):
 @pytest.mark.skipif(bool(LACKING), reason=f"not installed: {', '.join(LACKING)}; apt install slurm-wlm munge, pip install snakemake-executor-plugin-slurm")
 def test_slurm_computes_the_same_records(cluster, tmp_path, monkeypatch):
     monkeypatch.setitem(profiles.PROFILES, "tiny", [RANDOM, TINY])
-    monkeypatch.setattr(cli, "FIGURES", {})
-    cli.reproduce("tiny", jobs=1, folder=str(tmp_path/"here"))
-    cli.reproduce("tiny", jobs=2, folder=str(tmp_path/"there"), options=OPTIONS)
+    monkeypatch.setattr(engine, "FIGURES", {})
+    cli.reproduce_command("tiny", jobs=1, folder=str(tmp_path/"here"))
+    cli.reproduce_command("tiny", jobs=2, folder=str(tmp_path/"there"), options=OPTIONS)
     assert len(records(tmp_path/"here")) == 3 and records(tmp_path/"there") == records(tmp_path/"here")
     submitted = re.findall(r"SLURM jobid (\d+)", (tmp_path/"there/tiny/cache/plans/profile/plan.log").read_text())
     completed = re.findall(r"JobId=(\d+) .*JobState=COMPLETED", (cluster/"jobs.txt").read_text())
