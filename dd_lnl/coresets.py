@@ -18,32 +18,38 @@ from . import trajectories
 # %% ../nbs/10_coresets.ipynb #919fb352
 @dataclass(frozen=True)
 class CoresetConfig:
-    "How many real images to keep."
+    "How many real images to take."
     ipc: int # images per class
 
 
 def preset(dataset: str, ipc: int, **changes) -> CoresetConfig:
     "The configuration, the same for every data set."
-    if ipc < 1: raise InputError(f"IPC counts images per class and must be at least 1, but is {ipc}.")
+    if ipc < 1:
+        raise InputError(f"IPC counts images per class and must be at least 1, but is {ipc}.")
     return override(CoresetConfig(ipc), **changes)
 
 
 def random(train: LabelledImages, # images and *observed* labels
-           config: CoresetConfig, *, experts=None, rng: torch.Generator, progress=None, checkpoint=None) -> SyntheticSet:
+           config: CoresetConfig, *,
+           experts=None, rng: torch.Generator, progress=None, checkpoint=None) -> SyntheticSet:
     "IPC random real images per observed class."
     chosen, notes = [], []
     for c, index in enumerate(members(train.labels, train.n_classes)):
-        rounds = -(-config.ipc // len(index))
-        chosen.append(torch.cat([index[torch.randperm(len(index), generator=rng)] for _ in range(rounds)])[:config.ipc])
-        if rounds > 1: notes.append(f"class {train.class_names[c]} has {len(index)} observed images for IPC {config.ipc}: some drawn again")
+        n_rounds = -(-config.ipc // len(index))
+        rounds = [index[torch.randperm(len(index), generator=rng)] for _ in range(n_rounds)]
+        chosen.append(torch.cat(rounds)[:config.ipc])
+        if n_rounds > 1:
+            notes.append(f"class {train.class_names[c]} has {len(index)} observed images for IPC {config.ipc}: "
+                         "some drawn again")
     images = train.space.encode(train.images[torch.cat(chosen).to(train.images.device)])
     labels = torch.arange(train.n_classes).repeat_interleave(config.ipc)
-    return SyntheticSet(images, as_targets(labels, train.n_classes).to(images), space=train.space, log={"notes": notes})
+    targets = as_targets(labels, train.n_classes).to(images)
+    return SyntheticSet(images, targets, space=train.space, log={"notes": notes})
 
 # %% ../nbs/10_coresets.ipynb #2bec8e17
 @dataclass(frozen=True)
 class AgreementConfig:
-    "How many agreed images to keep, and whose agreement counts."
+    "How many agreed images to take, and whose agreement counts."
     ipc: int # images per class
     soft: bool = True # with the experts' soft labels; otherwise with the observed ones
     expert: ExpertConfig = ExpertConfig()
@@ -51,7 +57,8 @@ class AgreementConfig:
 
 def agreement_preset(dataset: str, ipc: int, **changes) -> AgreementConfig:
     "The configuration: DATM's experts for the data set."
-    if ipc < 1: raise InputError(f"IPC counts images per class and must be at least 1, but is {ipc}.")
+    if ipc < 1:
+        raise InputError(f"IPC counts images per class and must be at least 1, but is {ipc}.")
     return override(AgreementConfig(ipc, expert=trajectories.preset(dataset)), **changes)
 
 
@@ -61,11 +68,17 @@ def pretrain(train: LabelledImages, config: AgreementConfig, *, rng, progress=No
 
 
 def agreement(train: LabelledImages, # images and *observed* labels
-              config: AgreementConfig, *, experts: Trajectories = None, rng: torch.Generator, progress=None, checkpoint=None) -> SyntheticSet:
+              config: AgreementConfig, *,
+              experts: Trajectories = None, # None: train them now
+              rng: torch.Generator, progress=None, checkpoint=None) -> SyntheticSet:
     "IPC real images per class that experts put there, with the softmax of the mean logits of the experts that do."
-    if experts is None: experts = pretrain(train, config, rng=rng, progress=progress, checkpoint=checkpoint)
+    if experts is None:
+        experts = pretrain(train, config, rng=rng, progress=progress, checkpoint=checkpoint)
     x, net = train.inputs(), make_net(train, config.expert)().to(train.images)
     index, notes = select_agreed(train, x, experts, net, config.ipc, rng)
     images, labels = x[index.to(x.device)], train.labels[index.to(train.labels.device)]
-    targets = soft_labels(images, labels, experts, net).softmax(1) if config.soft else as_targets(labels, train.n_classes).to(images)
+    if config.soft:
+        targets = soft_labels(images, labels, experts, net).softmax(1)
+    else:
+        targets = as_targets(labels, train.n_classes).to(images)
     return SyntheticSet(images, targets, space=train.space, log={"notes": notes})

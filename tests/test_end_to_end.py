@@ -196,7 +196,8 @@ DATM = dict(distiller="datm", ipcs=[1], changes={"iterations": 40, "syn_steps": 
                                                  "expert": {"n_experts": 2, "epochs": 6, "keep": 5}})
 DISTIL = f"""
 import sys
-from dd_lnl import experiment as ex
+from dd_lnl import experiment as ex, training
+training.SAVE_EVERY = 0.
 s = ex.setting(folder=sys.argv[1], **{DATM})
 ready = ex.prepare(s)
 ex.distilled(s, ready, 1, ex.experts(s, ready))
@@ -205,7 +206,7 @@ ex.distilled(s, ready, 1, ex.experts(s, ready))
 
 def test_datm_killed_among_its_experts_and_while_matching_ends_as_if_it_had_not_been(tmp_path):
     sets = {}
-    for name, killed_at in [("once", []), ("killed", ["experts/*/expert_000.npy", "unfinished/*/datm.pt"])]:
+    for name, killed_at in [("once", []), ("killed", ["experts/*/partial_000.pt", "experts/*/partial_001.pt", "unfinished/*/datm.pt"])]:
         cache = tmp_path/name/"trial/cache"
         for sign in killed_at:
             run = subprocess.Popen([sys.executable, "-c", DISTIL, tmp_path/name])
