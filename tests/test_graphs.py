@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dd_lnl import core, dance, data, datm, derivatives, fused, networks, rcig, training, trajectories
+from dd_lnl import core, dance, data, datm, derivatives, fused, implicit, networks, rcig, training, trajectories
 from dd_lnl.core import LabelledImages, Space, generator
 from dd_lnl.device import Graphed, flatten_nest, lowered, precision, send
 
@@ -105,11 +105,11 @@ def test_rcig(card):
     net, theta = net_of(norm=None, growth=2, activation=partial(torch.nn.Softplus, beta=60., threshold=40.))
     config = rcig.preset("cifar10", 1)
     x, y = rcig.mirrored(torch.rand(C, 3, 8, 8), torch.rand(C, C), config)
-    kept, A = [derivatives.trace(net, theta, x)[1]], torch.rand(len(x), len(x), dtype=torch.float64)
-    S = rcig.Support(net, theta, x, y.double(), kept[0][-1].double(), A, 0., 1e-6, True, kept, rcig.chooser(len(x), config, None, x.device))
+    traces, A = [derivatives.trace(net, theta, x)[1]], torch.rand(len(x), len(x), dtype=torch.float64)
+    S = implicit.Support(net, theta, x, y.double(), traces[0][-1].double(), A, 0., 1e-6, True, traces, implicit.all_images)
     real, labels, rates = torch.rand(6, 3, 8, 8), torch.zeros(6, dtype=torch.int64), list(torch.rand(2, dtype=torch.float64))
-    loss, direct, implicit, path = recorded(rcig.outer_gradients, S, torch.zeros(()), real, labels, rates)
-    assert path.shape == (20,) and direct[0].shape == (C, 3, 8, 8) == implicit[0].shape
+    loss, direct, indirect, path = recorded(rcig.outer_gradients, S, torch.zeros(()), real, labels, rates)
+    assert path.shape == (20,) and direct[0].shape == (C, 3, 8, 8) == indirect[0].shape
     recorded(partial(rcig.regression_gradient, net), theta, x, y)
 
 
@@ -176,11 +176,15 @@ def test_datm_never_waits(policy, afar):
 
 @pytest.mark.parametrize("subset", [None, 7])
 def test_rcig_never_waits(subset, afar, monkeypatch):
-    monkeypatch.setattr(rcig, "factor", lambda K, lam: (torch.linalg.cholesky_ex(K)[0], 0.)) # without its one question, whether there is a factor
+    # without its one question, whether there is a factor
+    monkeypatch.setattr(implicit, "factor", lambda K, lam: (torch.linalg.cholesky_ex(K)[0], 0.))
     config = rcig.preset("digits", 2, subset=subset, max_age=1)
-    net, state = rcig.network(afar, config)().to("meta").requires_grad_(False), rcig.first_state(afar, config, 0) | {"rates": [.01, .01]}
+    net = rcig.learner(afar, config)().to("meta").requires_grad_(False)
+    state = rcig.first_state(afar, config, 0) | {"step_sizes": [.01, .01]}
     train = replace(afar, labels=afar.labels.to("meta"))
-    with NeverWaits(), torch.no_grad(): rcig.iterate(state, net, train, config, 0, rcig.outer_gradients, partial(rcig.regression_gradient, net))
+    regression = partial(rcig.regression_gradient, net)
+    with NeverWaits(), torch.no_grad():
+        rcig.iterate(state, 0, net, train, config, 0, rcig.outer_gradients, regression)
     assert max(state["ages"]) == 0 and state["psi"][0].is_meta # a model was replaced, too
 
 
