@@ -118,7 +118,7 @@ def test_rcig(card):
 def test_fused_blocks(kwargs, side, monkeypatch):
     "The walk over the blocks, with the kernel's plain counterpart in its place."
     monkeypatch.setattr(fused, "works", lambda device: True)
-    monkeypatch.setattr(fused, "norm_relu_pool", lambda x, gain, bias, eps, dtype: fused.plainly(x, gain, bias, eps).to(dtype or x.dtype))
+    monkeypatch.setattr(fused, "norm_relu_pool", lambda x, gain, bias, eps, dtype: fused.plain_norm_relu_pool(x, gain, bias, eps).to(dtype or x.dtype))
     body, x = networks.convnet((3, side, side), C, depth=2, width=4, **kwargs).body, torch.randn(5, 3, side, side)
     torch.testing.assert_close(body.fused(x), body(x))
     monkeypatch.setattr(fused, "works", lambda device: False)
