@@ -27,7 +27,7 @@ from .engine import draw_figures, executed, run_settings
 from .experiment import Setting
 from .progress import Progress
 
-# %% ../nbs/18_cli.ipynb #419cee71
+# %% ../nbs/18_cli.ipynb #a06220e5
 def read_number(name: str, text: str): # "0.4" -> 0.4, "none" -> None
     "A number, or None."
     if text.lower() == "none":
@@ -66,7 +66,7 @@ def read_path(name: str, text: str | None) -> str | None:
     "A folder, as an absolute path, because a notebook may run elsewhere."
     return text and str(Path(text).absolute())
 
-# %% ../nbs/18_cli.ipynb #6f84044f
+# %% ../nbs/18_cli.ipynb #4d6009ce
 def write_number(value) -> str: return "none" if value is None else f"{value!r}"
 def write_list(values) -> str: return ",".join(map(str, values))
 
@@ -115,7 +115,7 @@ def setting_of(texts: dict) -> Setting: # {option: value as typer gives it}
     values = {name: TEXTS[name][0](name, value) if name in TEXTS else value for name, value in texts.items()}
     return experiment.setting(**values)
 
-# %% ../nbs/18_cli.ipynb #97a1fa85
+# %% ../nbs/18_cli.ipynb #dab2beb6
 def repeat(s: Setting) -> str:
     "The command that runs a setting again."
     options = []
@@ -129,7 +129,7 @@ def repeat(s: Setting) -> str:
         options.append(name if value is True else f"{name}={write(value)}")
     return "dd_lnl run " + shlex.join(options)
 
-# %% ../nbs/18_cli.ipynb #cd9af6d5
+# %% ../nbs/18_cli.ipynb #a2c2915f
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None,
                   help="Does dataset distillation remove label noise? Run one setting, or reproduce a whole profile.")
 
@@ -163,7 +163,7 @@ def run_command(**options):
 run_command.__signature__ = inspect.Signature([option_of(field) for field in fields(Setting)])
 app.command("run")(run_command)
 
-# %% ../nbs/18_cli.ipynb #2c82eae8
+# %% ../nbs/18_cli.ipynb #5abec411
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Folder = Annotated[str, typer.Option(help="Where results go.")]
 Root = Annotated[str, typer.Option(help="Folder of the data sets; default: DD_LNL_DATA or the user's cache folder.")]
@@ -339,13 +339,13 @@ def export_command(cell: CellName, to: Annotated[str, typer.Option(help="The fol
                    profile: Annotated[str, typer.Option(help="The cell's profile; trial for single runs.")] = "digits",
                    root: Root = None, size: Size = None, folder: Folder = "outputs"):
     "Write a synthetic set as others use it: safetensors, pictures, manifest, card, and DD-Ranking's tensors."
-    written = exchange.export(Path(folder)/profile, cell, to, root, size)
+    written = exchange.export_set(Path(folder)/profile, cell, to, root, size)
     print(f"{written} holds {cell}: see its README.md.")
 
 
 app.command("export")(export_command)
 
-# %% ../nbs/18_cli.ipynb #1bef333a
+# %% ../nbs/18_cli.ipynb #9028910e
 def evaluate_command(
         set_folder: Annotated[str, typer.Argument(
             metavar="FOLDER", help="One that export wrote, or one that holds images*.pt and labels*.pt.")],
@@ -359,8 +359,9 @@ def evaluate_command(
         device: Device = "cpu", root: Root = None, size: Size = None):
     "Train networks on the synthetic set in a folder, ours or a published one, and test them."
     progress = Progress("evaluate")
-    accuracies = exchange.judged(set_folder, dataset=dataset, protocol=protocol, space=space, n_eval=n_eval, seed=seed,
-                                 arch=arch, root=root, size=size, device=pick_device(device), progress=progress)
+    accuracies = exchange.evaluate_folder(
+        set_folder, dataset=dataset, protocol=protocol, space=space, n_eval=n_eval, seed=seed, arch=arch, root=root,
+        size=size, device=pick_device(device), progress=progress)
     progress.close()
     mean = sum(accuracies) / len(accuracies)
     variance = sum((accuracy - mean)**2 for accuracy in accuracies) / len(accuracies)

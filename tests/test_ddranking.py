@@ -16,7 +16,7 @@ def test_ddranking_trains_on_an_exported_set(tmp_path, monkeypatch):
     ready = experiment.prepare(s)
     syn = experiment.distilled(s, ready, 5, experiment.experts(s, ready))
     experiment.evaluated(s, ready, 5, syn)
-    to = exchange.export(s.home, s.cells[0].id, tmp_path/"out")
+    to = exchange.export_set(s.home, s.cells[0].id, tmp_path/"out")
     images, labels, lr = (torch.load(to/f"{name}.pt", weights_only=True) for name in ("images", "labels", "lr"))
     assert torch.equal(labels.argmax(1), torch.arange(10).repeat_interleave(5)) and 0 < float(lr) < 1
     net = networks.convnet(ready.test.in_shape, 10, depth=2, width=32)
