@@ -31,7 +31,7 @@ def gsam_step(grad, # parameters (K, P) -> gradients (K, P), on the same batches
               thetas: torch.Tensor, # (K, P)
               lr: float, rho: float, alpha: float, # step size, radius uphill, share of g_perp that is subtracted
              ) -> torch.Tensor: # (K, P)
-    "One GSAM step of K networks."
+    "One GSAM step of K networks, adaptive, as flat trajectory distillation takes it."
     norm = lambda d: torch.linalg.vector_norm(d, dim=1, keepdim=True)
     g = grad(thetas)
     uphill = torch.addcmul(thetas, thetas.square(), g * (rho / (norm(thetas * g) + 1e-12)))

@@ -165,13 +165,15 @@ def test_dance_never_waits(afar):
 @pytest.mark.parametrize("policy", ["datm", "rcig"])
 def test_datm_never_waits(policy, afar):
     config = datm.preset("digits", 2, batch_syn=15, policy=policy)
-    net, S = datm.make_net(afar, config.expert)().to("meta").requires_grad_(False), torch.empty(20, 1, 8, 8, device="meta")
-    state, ends = datm.first_state(config, S, torch.empty(20, C, device="meta"), []), torch.rand(2, networks.n_parameters(net))
+    net = datm.make_net(afar, config.expert)().to("meta").requires_grad_(False)
+    S, Y = torch.empty(20, 1, 8, 8, device="meta"), torch.empty(20, C, device="meta")
+    state, ends = datm.first_state(config, S, Y, []), torch.rand(2, networks.n_parameters(net))
     state = {k: v.to("meta") if isinstance(v, torch.Tensor) else v for k, v in state.items()}
     draws = datm.draw_iteration(config, 0, 0, 20, 1, (8, 8))
     with NeverWaits():
-        found = datm.synthetic_gradients(S, state["logits"], state["lr"], *ends, draws.batches, draws.augmentations, partial(datm.matching_gradients, net))
-        assert datm.update(state, found, config)["images"].shape == S.shape
+        g = datm.synthetic_gradients(S, state["logits"], state["lr"], *ends, draws.batches, draws.augmentations,
+                                     partial(datm.matching_gradients, net))
+        assert datm.update(state, g, config)["images"].shape == S.shape
 
 
 @pytest.mark.parametrize("subset", [None, 7])
