@@ -34,8 +34,8 @@ def cutout(x: torch.Tensor, # (N, C, H, W)
     "`x` with zeros in one box an image."
     top, bottom, left, right = box.view(-1, 4, 1, 1, 1).unbind(1)
     i, j = (torch.arange(side, device=x.device) for side in x.shape[-2:])
-    rows = (i[:, None] >= top) & (i[:, None] < bottom)
-    return x.masked_fill(rows & (j >= left) & (j < right), 0)
+    in_height = (i[:, None] >= top) & (i[:, None] < bottom)
+    return x.masked_fill(in_height & (j >= left) & (j < right), 0)
 
 # %% ../nbs/04_augmentation.ipynb #1a060450
 def warp(x: torch.Tensor, # (N, C, H, W)
@@ -57,20 +57,21 @@ def _integer(u, low, high): return low + ((high - low + 1) * u).floor() # both e
 
 
 def _affine(xx=1., xy=0., tx=0., yx=0., yy=1., ty=0.): # numbers or (n,) -> (n, 6)
-    return torch.stack(torch.broadcast_tensors(*map(torch.as_tensor, (xx, xy, tx, yx, yy, ty))), 1)
+    entries = [torch.as_tensor(value) for value in (xx, xy, tx, yx, yy, ty)]
+    return torch.stack(torch.broadcast_tensors(*entries), 1)
 
 
 def _flip(u, size, p): return _affine(xx=torch.where(u[0] < p, -1., 1.))
 
 
 def _shift(u, size, ratio): # whole pixels
-    ty, tx = (_integer(v, -int(side*ratio + .5), int(side*ratio + .5)) for v, side in zip(u, size))
-    return _affine(tx=tx, ty=ty)
+    most = [int(side*ratio + .5) for side in size]
+    return _affine(ty=_integer(u[0], -most[0], most[0]), tx=_integer(u[1], -most[1], most[1]))
 
 
 def _slide(u, size, ratio): # fractions of pixels
-    ty, tx = (_between(v, -side*ratio, side*ratio) for v, side in zip(u, size))
-    return _affine(tx=tx, ty=ty)
+    most = [side*ratio for side in size]
+    return _affine(ty=_between(u[0], -most[0], most[0]), tx=_between(u[1], -most[1], most[1]))
 
 
 def _scale(u, size, ratio): return _affine(xx=_between(u[0], 1/ratio, ratio), yy=_between(u[1], 1/ratio, ratio))
@@ -96,21 +97,25 @@ def _log_color(u, size, strength):
     return torch.stack([b, s.exp(), c.exp()], 1)
 
 
+def _box(top, left, height, width): return torch.stack([top, top + height, left, left + width], 1)
+
+
 def _box_around(u, size, ratio): # may hang over the border
-    sides = [int(side*ratio + .5) for side in size]
-    top, left = (_integer(v, 0, side - h % 2) - h//2 for v, side, h in zip(u, size, sides))
-    return torch.stack([top, top + sides[0], left, left + sides[1]], 1)
+    height, width = (int(side*ratio + .5) for side in size)
+    top = _integer(u[0], 0, size[0] - height % 2) - height//2
+    left = _integer(u[1], 0, size[1] - width % 2) - width//2
+    return _box(top, left, height, width)
 
 
 def _box_inside(u, size, ratio):
-    sides = [int(side*ratio) for side in size]
-    top, left = (_integer(v, 0, side - h) for v, side, h in zip(u, size, sides))
-    return torch.stack([top, top + sides[0], left, left + sides[1]], 1)
+    height, width = (int(side*ratio) for side in size)
+    return _box(_integer(u[0], 0, size[0] - height), _integer(u[1], 0, size[1] - width), height, width)
 
 # %% ../nbs/04_augmentation.ipynb #dc557525
-_copy, _border = partial(warp, mode="nearest"), partial(warp, outside="border")
+_copy = partial(warp, mode="nearest")
+_border = partial(warp, outside="border")
 
-OPS = { # name: (parameters from uniform numbers and the image size, what is done with them)
+OPS = { # name: (parameters from uniform numbers and the image size, function of images and parameters)
     "flip":           (partial(_flip, p=.5), _copy),
     "color":          (partial(_color, brightness=(-.5, .5), saturation=(0, 2), contrast=(.5, 1.5)), color),
     "crop":           (partial(_shift, ratio=.125), _copy),
@@ -133,6 +138,7 @@ class Policy:
     each: tuple = ()
 
 
+_RCIG = ("rcig_color", "rcig_crop", "rcig_rotate", "rcig_translate", "rcig_cutout")
 POLICIES = {
     "none":              Policy(),
     "datm":              Policy(pick=("color", "crop", "cutout", "flip", "scale", "rotate")),
@@ -141,63 +147,79 @@ POLICIES = {
     "dance_match":       Policy(("color", "crop", "cutout")),
     "dance_eval":        Policy(("flip", "color"), pick=("crop", "scale", "rotate")),
     "dance_eval_digits": Policy(("color",), pick=("crop", "scale", "rotate")),
-    "rcig":              Policy(each=("flip", "rcig_color", "rcig_crop", "rcig_rotate", "rcig_translate", "rcig_cutout")),
-    "rcig_digits":       Policy(each=("rcig_color", "rcig_crop", "rcig_rotate", "rcig_translate", "rcig_cutout")),
+    "rcig":              Policy(each=("flip", *_RCIG)),
+    "rcig_digits":       Policy(each=_RCIG),
 }
 
 # %% ../nbs/04_augmentation.ipynb #55d289eb
 def draw_augmentation(policy: str, # a name in `POLICIES`
-         n: int, # samples to draw for
-         size: tuple, # (H, W) of the images
-         rng: torch.Generator, # on the CPU
-        ) -> list: # of (operation, parameters); parameters (n, k), or for "each": (order (n,), [(operation, parameters)])
+                      n: int, # samples to draw for
+                      size: tuple, # (H, W) of the images
+                      rng: torch.Generator, # on the CPU
+                     ) -> list: # of (operation, parameters (n, k)) or ("each", (order (n,), [(operation, parameters)]))
     "What a policy does to `n` samples."
     policy = POLICIES[choose("augmentation policy", policy, POLICIES)]
-    def one(op, n): return op, OPS[op][0](torch.rand(3, n, generator=rng), size)
-    draws = [one(op, n) for op in policy.always]
-    if policy.pick: draws.append(one(policy.pick[int(torch.randint(len(policy.pick), (), generator=rng))], n))
+    def draw(op, n): return op, OPS[op][0](torch.rand(3, n, generator=rng), size)
+    draws = [draw(op, n) for op in policy.always]
+    if policy.pick:
+        choice = int(torch.randint(len(policy.pick), (), generator=rng))
+        draws.append(draw(policy.pick[choice], n))
     if policy.each:
-        choice = torch.randint(len(policy.each), (n,), generator=rng)
-        counts = choice.bincount(minlength=len(policy.each)).tolist()
-        draws.append(("each", (choice.argsort(), [one(op, k) for op, k in zip(policy.each, counts) if k])))
+        choices = torch.randint(len(policy.each), (n,), generator=rng)
+        counts = choices.bincount(minlength=len(policy.each)).tolist()
+        parts = [draw(op, count) for op, count in zip(policy.each, counts) if count]
+        draws.append(("each", (choices.argsort(), parts)))
     return draws
 
 # %% ../nbs/04_augmentation.ipynb #d55538e6
 def apply_augmentation(x: torch.Tensor, # (N, C, H, W), class-major where a draw serves several
-          draws: list, # from `draw_augmentation`, for n samples; N is a multiple of n
-         ) -> torch.Tensor: # (N, C, H, W), differentiable in x
+                       draws: list, # from `draw_augmentation`, for n samples; N is a multiple of n
+                      ) -> torch.Tensor: # (N, C, H, W), differentiable in x
     "`x` augmented; each of the n draws serves N/n consecutive images."
-    for op, params in draws:
-        x = _apply_each(x, *params) if op == "each" else OPS[op][1](x, _serve(params, len(x)).to(x.dtype))
+    for op, parameters in draws:
+        if op == "each":
+            x = _apply_each(x, *parameters)
+        else:
+            x = OPS[op][1](x, _repeat(parameters, len(x)).to(x.dtype))
     return x
 
 
-def _serve(rows, total):
-    "`rows`, each repeated so that there are `total`."
-    if total % len(rows):
-        raise InputError(f"{len(rows)} draws cannot serve {total} images: draw for a number that divides it.")
-    return rows.repeat_interleave(total//len(rows), 0)
+def _repeat(parameters, total):
+    "Each row of `parameters` repeated, so that there are `total` rows."
+    if total % len(parameters):
+        raise InputError(f"{len(parameters)} draws cannot serve {total} images: draw for a number that divides it.")
+    return parameters.repeat_interleave(total//len(parameters), 0)
 
 
-def _apply_each(x, order, picks):
+def _apply_each(x, order, draws):
     k = len(x)//len(order)
-    rows = _serve(order, len(x)) * k + torch.arange(len(x), device=x.device) % k # sorted by operation
-    parts = x.index_select(0, rows).split([len(params) * k for _, params in picks])
-    done = torch.cat([apply_augmentation(part, [pick]) for part, pick in zip(parts, picks)])
-    return done.index_select(0, rows.argsort())
+    index = _repeat(order, len(x)) * k + torch.arange(len(x), device=x.device) % k # sorted by operation
+    parts = x.index_select(0, index).split([len(parameters) * k for _, parameters in draws])
+    augmented = torch.cat([apply_augmentation(part, [draw]) for part, draw in zip(parts, draws)])
+    return augmented.index_select(0, index.argsort())
 
 # %% ../nbs/04_augmentation.ipynb #d2f32d5a
 def join_draws(draws: list, # of what `draw_augmentation` returned
-          most: int, # to join
-         ) -> list: # of (places (k,), draw): where draws of the same operations stand, and all these as one
-    "Few draws instead of many."
+               most: int, # to join
+              ) -> list: # of (places (k,), draw): where draws of the same operations stand, and all these as one
+    "Few draws instead of many; draws with an operation an image stay alone."
     groups = {}
-    for place, found in enumerate(draws):
-        ops = tuple(op for op, _ in found)
+    for place, draw in enumerate(draws):
+        ops = tuple(op for op, _ in draw)
         groups.setdefault(place if "each" in ops else ops, []).append(place)
-    parts = [group[i:i + most] for group in groups.values() for i in range(0, len(group), most)]
-    joined = lambda places: [(op, torch.cat([draws[k][i][1] for k in places])) for i, (op, _) in enumerate(draws[places[0]])]
-    return [(places, joined(places) if len(places) > 1 else draws[places[0]]) for places in parts]
+    joined = []
+    for group in groups.values():
+        for start in range(0, len(group), most):
+            places = group[start:start + most]
+            joined.append((places, _concatenate([draws[place] for place in places])))
+    return joined
+
+
+def _concatenate(draws):
+    "Draws of the same operations as one."
+    if len(draws) == 1:
+        return draws[0]
+    return [(steps[0][0], torch.cat([parameters for _, parameters in steps])) for steps in zip(*draws)]
 
 # %% ../nbs/04_augmentation.ipynb #04c8bf93
 def augment(x: torch.Tensor, # (N, C, H, W)
@@ -215,13 +237,14 @@ def cutmix(x: torch.Tensor, # (n, C, H, W)
           ) -> tuple: # (x, targets), mixed
     "A box of a shuffled copy pasted into each image, with the targets mixed by area."
     coin, share, *centre = torch.rand(4, generator=rng).tolist()
-    if coin >= p: return x, targets
+    if coin >= p:
+        return x, targets
     box = []
     for side, u in zip(x.shape[-2:], centre):
         half = int(side * math.sqrt(1 - share))//2
         box.append(slice(max(int(u*side) - half, 0), int(u*side) + half))
-    mate = send(torch.randperm(len(x), generator=rng), x.device)
+    partner = send(torch.randperm(len(x), generator=rng), x.device)
     mixed = x.clone()
-    mixed[..., box[0], box[1]] = x[..., box[0], box[1]][mate]
-    kept = 1 - mixed[0, 0, box[0], box[1]].numel() / mixed[0, 0].numel()
-    return mixed, kept * targets + (1 - kept) * targets[mate]
+    mixed[..., box[0], box[1]] = x[..., box[0], box[1]][partner]
+    own = 1 - mixed[0, 0, box[0], box[1]].numel() / mixed[0, 0].numel() # the share of pixels that stayed
+    return mixed, own * targets + (1 - own) * targets[partner]

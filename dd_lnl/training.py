@@ -39,7 +39,7 @@ def warmup_cosine_rest(step, total):
 
 SCHEDULES = { # factor on the learning rate, by steps done and steps in all
     "constant": lambda step, total: 1.,
-    "drops": lambda step, total: .2 ** ((3*step >= 2*total) + (6*step >= 5*total)), # DANCE: after 40 and 50 of 60 epochs
+    "drops": lambda step, total: .2 ** ((3*step >= 2*total) + (6*step >= 5*total)), # DANCE: after 40 and 50 of 60
     "halves": lambda step, total: 1. if 1001*step < 502*total else .1, # DATM: from epoch 502 of 1001
     "warmup_cosine": warmup_cosine,
     "warmup_cosine_rest": warmup_cosine_rest,
@@ -144,7 +144,7 @@ def is_logged(done: int, # iterations, with this one
     return done == 1 or done % -(-iterations // 100) == 0
 
 
-def optimise(state: dict, # "done": iterations done; "log": lists by name, among them "iteration" and "seconds"; and more
+def optimise(state: dict, # "done": iterations done; "log": lists, among them "iteration" and "seconds"
              iterate, # called with i, from 0: changes `state`, returns {name in the log: number or tensor of one}
              iterations: int, *,
              checkpoint: Checkpoint = None,
@@ -253,7 +253,10 @@ def fit(net, # the architecture
         if on_epoch and done % per_epoch == 0:
             on_epoch(done // per_epoch, thetas.detach())
         state = partial(_fit_state, done, thetas, optimiser, rngs, orders, history)
-        checkpoint.save(state) if done == total else checkpoint.save_if_due(state)
+        if done < total:
+            checkpoint.save_if_due(state)
+        else:
+            checkpoint.save(state)
     return thetas.detach()
 
 # %% ../nbs/05_training.ipynb #25ea0e3f

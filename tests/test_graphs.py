@@ -191,13 +191,34 @@ def test_rcig_never_waits(subset, afar, monkeypatch):
 
 
 @pytest.mark.parametrize("recipe", [training.Recipe(2, 16, policy="dance_eval", mix=1.), training.Recipe(2, 16, policy="rcig", optimiser="adam", loss="mse")])
-def test_training_never_waits(recipe, afar):
+def test_training_never_waits(recipe, afar, tmp_path):
     (net, theta), rngs = net_of(), [generator(0, k) for k in range(2)]
     x, y, thetas = (torch.empty(*shape, device="meta") for shape in ((40, 3, 8, 8), (40, C), (2, len(theta))))
     net = net.to("meta")
-    with NeverWaits(): assert training.fit(net, thetas, x, y, recipe, rngs).shape == (2, len(theta))
+    patient = training.Checkpoint(tmp_path/"fit.pt", every=3600.)
+    patient.save = patient.save_if_due # the last save, too, is not due: it would read
+    with NeverWaits(): assert training.fit(net, thetas, x, y, recipe, rngs, checkpoint=patient).shape == (2, len(theta))
     config = trajectories.preset("digits", epochs=2, keep=1, policy="datm")
     with NeverWaits(): assert trajectories.train_experts(net, thetas, x, y, config, rngs).shape == (2, 3, len(theta))
+
+
+class Enough(Exception):
+    "Ends a loop from inside."
+
+
+def test_the_loop_of_a_distillation_reads_only_what_it_logs():
+    def iterate(i):
+        if i == 9: # the tenth iteration would be logged, and a value of meta cannot be read
+            raise Enough
+        return {"loss": torch.ones(3, device="meta").sum()}
+    def run(done):
+        log = {"iteration": [], "loss": [], "seconds": []}
+        with NeverWaits():
+            training.optimise({"done": done, "log": log}, iterate, 1000, progress=lambda done, n: None)
+    with pytest.raises(Enough):
+        run(1)
+    with pytest.raises(RuntimeError, match="meta"): # the first is logged
+        run(0)
 
 
 SHORT = {"dance": dict(iterations=4, n_experts=1, expert=dict(epochs=1)), "rcig": dict(iterations=4),
