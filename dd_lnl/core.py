@@ -6,10 +6,10 @@
 __all__ = ['InputError', 'choose', 'build', 'override', 'exact_product', 'per_channel', 'Space', 'LabelledImages', 'members',
            'NoisyLabels', 'cut', 'enlarge', 'SyntheticSet', 'Cell', 'generator', 'spawn', 'data_root', 'cache_folder',
            'whole_file', 'check_writable', 'write_json', 'read_json', 'save_tensors', 'load_tensors', 'fingerprint',
-           'claim', 'behaviour', 'source_of', 'stage_key', 'n_cores', 'peak_memory_mib']
+           'claim', 'n_cores', 'peak_memory_mib']
 
 # %% ../nbs/00_core.ipynb #bcbf6dee
-import ast, difflib, hashlib, inspect, json, os, pickle, sys, tempfile, textwrap
+import difflib, hashlib, json, os, pickle, sys, tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
@@ -18,9 +18,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from .keys import stage_key
+
 # %% ../nbs/00_core.ipynb #219994d3
 class InputError(ValueError):
-    "Something a user can mend: one sentence that names the fault and the mend."
+    "Something a user can correct: one sentence that says what is wrong and what to do."
 
 
 def choose(kind: str, # what is being named, for the message ("noise", "data set")
@@ -29,7 +31,8 @@ def choose(kind: str, # what is being named, for the message ("noise", "data set
           ) -> str: # `name`, if it exists
     "`name` if it is one of `valid`; otherwise an `InputError` with the nearest valid name."
     valid = [str(v) for v in valid]
-    if name in valid: return name
+    if name in valid:
+        return name
     near = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise InputError(f"Unknown {kind} {name!r}: {hint}valid are {', '.join(valid)}.")
@@ -38,10 +41,12 @@ def choose(kind: str, # what is being named, for the message ("noise", "data set
 def build(cls, # a dataclass with real types as annotations
           values: dict): # -> cls
     "A dataclass from plain values; unknown names and wrong types are refused."
-    kinds, values = {f.name: f.type for f in fields(cls)}, dict(values)
+    kinds = {f.name: f.type for f in fields(cls)}
+    values = dict(values)
     for name, value in values.items():
         kind = kinds[choose("parameter", name, kinds)]
-        if type(value) is int and isinstance(.5, kind): values[name] = float(value)
+        if type(value) is int and isinstance(.5, kind):
+            values[name] = float(value)
         elif not isinstance(value, kind) or (type(value) is bool and kind is not bool):
             raise InputError(f"Parameter {name!r} takes {getattr(kind, '__name__', kind)}, but was given {value!r}.")
     return cls(**values)
@@ -49,21 +54,26 @@ def build(cls, # a dataclass with real types as annotations
 
 def override(config, **changes): # -> a dataclass like `config`
     "`config` with some fields changed; a nested value is changed by a dictionary."
-    current = {f.name: getattr(config, f.name) for f in fields(config)}
-    nested = {k: override(current[k], **v) for k, v in changes.items() if isinstance(v, dict) and is_dataclass(current.get(k))}
-    return build(type(config), {**current, **changes, **nested})
+    values = {f.name: getattr(config, f.name) for f in fields(config)}
+    for name, change in changes.items():
+        inner = values.get(name)
+        values[name] = override(inner, **change) if isinstance(change, dict) and is_dataclass(inner) else change
+    return build(type(config), values)
 
 # %% ../nbs/00_core.ipynb #2cb617d4
 def exact_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    "The matrix product in full float32: TF32, which the precision policy allows on a GPU, would show in whitened pixels."
-    held = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try: return a @ b
-    finally: torch.backends.cuda.matmul.allow_tf32 = held
+    "The matrix product in full float32: TF32, which the precision policy may allow, would show in whitened pixels."
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = False
+    try:
+        return a @ b
+    finally:
+        matmul.allow_tf32 = before
 
 
-@lru_cache
-def per_channel(values: tuple, dtype, device) -> torch.Tensor: # (1, C, 1, 1); kept, because a copy from the host holds a GPU up
+@lru_cache # because each copy from the host makes a GPU wait
+def per_channel(values: tuple, dtype, device) -> torch.Tensor: # (1, C, 1, 1)
     "One number a channel."
     return torch.tensor(values, dtype=dtype, device=device).view(1, -1, 1, 1)
 
@@ -80,15 +90,19 @@ class Space:
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor: # (n, C, H, W) in [0, 1] -> (n, C, H, W)
         "From pixels to network input."
-        x = (pixels - per_channel(self.mean, pixels.dtype, pixels.device)) / per_channel(self.std, pixels.dtype, pixels.device)
-        if self.whiten is None: return x
+        place = pixels.dtype, pixels.device
+        x = (pixels - per_channel(self.mean, *place)) / per_channel(self.std, *place)
+        if self.whiten is None:
+            return x
         return exact_product(x.flatten(1) - self.centre.to(x), self.whiten.to(x)).view_as(x)
 
     def decode(self, inputs: torch.Tensor) -> torch.Tensor: # (n, C, H, W) -> (n, C, H, W), pixels, unclamped
         "From network input back to pixels."
         x = inputs
-        if self.whiten is not None: x = (exact_product(x.flatten(1), self.unwhiten.to(x)) + self.centre.to(x)).view_as(x)
-        return x * per_channel(self.std, x.dtype, x.device) + per_channel(self.mean, x.dtype, x.device)
+        if self.whiten is not None:
+            x = (exact_product(x.flatten(1), self.unwhiten.to(x)) + self.centre.to(x)).view_as(x)
+        place = x.dtype, x.device
+        return x * per_channel(self.std, *place) + per_channel(self.mean, *place)
 
 # %% ../nbs/00_core.ipynb #190662a6
 @dataclass(frozen=True, eq=False)
@@ -101,8 +115,8 @@ class LabelledImages:
 
     def __post_init__(self):
         if self.images.ndim != 4 or self.labels.shape != self.images.shape[:1]:
-            raise InputError(f"LabelledImages needs images (n, C, H, W) and labels (n,), but got {tuple(self.images.shape)} "
-                             f"and {tuple(self.labels.shape)}.")
+            raise InputError("LabelledImages needs images (n, C, H, W) and labels (n,), "
+                             f"but got {tuple(self.images.shape)} and {tuple(self.labels.shape)}.")
 
     def __len__(self): return len(self.labels)
     @property
@@ -120,11 +134,12 @@ class LabelledImages:
 def members(labels: torch.Tensor, # (n,) int64
             n_classes: int) -> list: # of n_classes index vectors, in data set order, on the CPU
     "The images of every class; each class must have one."
-    found = [(labels == c).nonzero()[:, 0].cpu() for c in range(n_classes)]
-    empty = [c for c, index in enumerate(found) if not len(index)]
-    if empty: raise InputError(f"No image has the observed label {empty[0]}, and a class without images cannot be distilled: "
-                               "drop it from the class names or use less noise.")
-    return found
+    indices = [(labels == c).nonzero()[:, 0].cpu() for c in range(n_classes)]
+    empty = [c for c, index in enumerate(indices) if not len(index)]
+    if empty:
+        raise InputError(f"No image has the observed label {empty[0]}, and a class without images cannot be distilled: "
+                         "drop it from the class names or use less noise.")
+    return indices
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +154,8 @@ def cut(images: torch.Tensor, # (..., C, H, W)
         factor: int) -> torch.Tensor: # (factor**2, ..., C, H/factor, W/factor), row by row
     "The views that an image is made of."
     *n, c, h, w = images.shape
-    if h % factor or w % factor: raise InputError(f"Images of {h}x{w} cannot be cut into {factor}x{factor} views: use factor=1.")
+    if h % factor or w % factor:
+        raise InputError(f"Images of {h}x{w} cannot be cut into {factor}x{factor} views: use factor=1.")
     x = images.reshape(-1, c, factor, h // factor, factor, w // factor).permute(2, 4, 0, 1, 3, 5)
     return x.reshape(factor**2, *n, c, h // factor, w // factor)
 
@@ -147,7 +163,9 @@ def cut(images: torch.Tensor, # (..., C, H, W)
 def enlarge(views: torch.Tensor, # (n, C, h, w)
             factor: int) -> torch.Tensor: # (n, C, h*factor, w*factor)
     "Views at the size of an image, bilinear."
-    return views if factor == 1 else F.interpolate(views, scale_factor=factor, mode="bilinear", align_corners=False)
+    if factor == 1:
+        return views
+    return F.interpolate(views, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,13 +240,16 @@ def whole_file(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, tmp = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
-    except OSError as e: raise _cannot_write(path, e) from e
+    except OSError as e:
+        raise _cannot_write(path, e) from e
     try:
         yield Path(tmp)
         os.chmod(tmp, 0o644)
         os.replace(tmp, path)
-    except OSError as e: raise _cannot_write(path, e) from e
-    finally: Path(tmp).unlink(missing_ok=True)
+    except OSError as e:
+        raise _cannot_write(path, e) from e
+    finally:
+        Path(tmp).unlink(missing_ok=True)
 
 
 def _cannot_write(path, e):
@@ -238,14 +259,16 @@ def _cannot_write(path, e):
 def check_writable(folder) -> Path:
     "`folder`, made if absent; an `InputError` now rather than after an hour if nothing can be written there."
     folder = Path(folder)
-    with whole_file(folder/".writable") as tmp: tmp.write_bytes(b"x" * 65536)
+    with whole_file(folder/".writable") as tmp:
+        tmp.write_bytes(b"x" * 65536)
     (folder/".writable").unlink()
     return folder
 
 # %% ../nbs/00_core.ipynb #0f8d98df
 def write_json(path, value):
     "Write `value` as JSON, whole or not at all."
-    with whole_file(path) as tmp: tmp.write_text(json.dumps(value, indent=1) + "\n")
+    with whole_file(path) as tmp:
+        tmp.write_text(json.dumps(value, indent=1) + "\n")
 
 
 def read_json(path) -> dict: # None if absent or damaged
@@ -259,14 +282,16 @@ def read_json(path) -> dict: # None if absent or damaged
 
 def save_tensors(path, value):
     "Write a nest of dicts, lists, tensors and plain values, whole or not at all."
-    with whole_file(path) as tmp: torch.save(value, tmp)
+    with whole_file(path) as tmp:
+        torch.save(value, tmp)
 
 
 def load_tensors(path, device="cpu"): # None if absent or damaged
     "What `save_tensors` wrote, its tensors on `device`; executes nothing; None if absent or damaged."
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError): return None
+    except (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError):
+        return None
 
 # %% ../nbs/00_core.ipynb #5b236e8d
 def fingerprint(*tensors: torch.Tensor, # e.g. images and labels; the first dimension counts examples
@@ -280,94 +305,33 @@ def fingerprint(*tensors: torch.Tensor, # e.g. images and labels; the first dime
     return digest.hexdigest()
 
 
+def _flat(values: dict, start="") -> dict: # {"a": {"b": 1}, "c": 2} -> {"a.b": 1, "c": 2}
+    flat = {}
+    for name, value in values.items():
+        flat.update(_flat(value, f"{start}{name}.") if isinstance(value, dict) else {start + name: value})
+    return flat
+
+
 def claim(folder, name: str, # of the stage, e.g. "dance"
           **run): # plain values that define the run
-    "Note in `folder` which run it holds; an `InputError` if it already holds another."
-    path, run = Path(folder)/f"{name}.json", json.loads(json.dumps(run))
-    held = read_json(path)
-    if held is None: return write_json(path, run)
-    flat = lambda d: {f"{k}.{j}": w for k, v in d.items() for j, w in (v if isinstance(v, dict) else {"": v}).items()}
-    a, b = flat(held), flat(run)
-    differ = [f"{k.strip('.')} {a.get(k)!r} there, {b.get(k)!r} here" for k in sorted(a | b) if a.get(k) != b.get(k)]
-    if differ: raise InputError(f"{folder} holds another run of {name} ({'; '.join(differ[:3])}): choose another folder or remove it.")
-
-# %% ../nbs/00_core.ipynb #cc337c32
-def _is_text(statement) -> bool:
-    "Whether a statement is only a string, such as a docstring."
-    return isinstance(statement, ast.Expr) and isinstance(getattr(statement.value, "value", None), str)
-
-
-def behaviour(node) -> str: # node: of a syntax tree, a list of nodes, or a plain value
-    "What a syntax tree does, as text: without docstrings, annotations and empty fields."
-    if isinstance(node, list):
-        return "[" + ",".join(behaviour(part) for part in node if not _is_text(part)) + "]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    text = []
-    for name, value in ast.iter_fields(node):
-        if name not in ("annotation", "returns", "type_comment") and value is not None and value != []:
-            text.append(f"{name}={behaviour(value)}")
-    return f"{type(node).__name__}({','.join(text)})"
-
-# %% ../nbs/00_core.ipynb #345bc4a0
-def _imported(tree, package: str, modules: set) -> set: # modules: the names that exist in the package
-    "The modules of our package that a syntax tree imports; `__init__` where it takes another name from the package."
-    imported = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            paths = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            start = [package] if node.level else []
-            start += [node.module] if node.module else []
-            paths = [".".join([*start, alias.name]) for alias in node.names]
-        else:
-            continue
-        ours = [path.split(".")[1] for path in paths if path.startswith(f"{package}.")]
-        imported.update(name if name in modules else "__init__" for name in ours)
-    return imported
-
-
-@lru_cache(maxsize=None)
-def _read_module(file: Path, size: int, mtime: int, modules: frozenset) -> tuple: # -> a hash, the modules it imports
-    "One module, parsed once as long as its file stays as it is."
-    tree = ast.parse(file.read_text())
-    return hashlib.sha256(behaviour(tree).encode()).hexdigest(), _imported(tree, file.parent.name, modules)
-
-
-def source_of(module: str, folder=None) -> dict: # {module name: hash of its behaviour}
-    "One of our modules and all our modules that it imports, directly or not."
-    folder = Path(folder or Path(__file__).parent)
-    modules = frozenset(file.stem for file in folder.glob("*.py"))
-    hashes = {}
-    todo = [module]
-    while todo:
-        name = todo.pop()
-        if name in hashes or (name == "__init__" and name not in modules):
-            continue
-        file = folder/f"{name}.py"
-        stamp = file.stat()
-        hashes[name], imported = _read_module(file, stamp.st_size, stamp.st_mtime_ns, modules)
-        todo += imported
-    return hashes
-
-# %% ../nbs/00_core.ipynb #829e5d26
-@lru_cache(maxsize=None)
-def _function_behaviour(function) -> str:
-    return behaviour(ast.parse(textwrap.dedent(inspect.getsource(function))))
-
-
-def stage_key(module: str, # the module that does the work
-              *functions, # Python functions that lead to the work; each with its own source, not with what it calls
-              **inputs, # everything else the result depends on; plain values
-             ) -> str: # 16 hexadecimal digits
-    "A short hash that changes when the inputs or the behaviour of a stage change."
-    code = [sorted(source_of(module).items()), *map(_function_behaviour, functions)]
-    text = json.dumps([inputs, code], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    "Note in `folder` which run it holds; an `InputError` that names what differs if it already holds another."
+    path = Path(folder)/f"{name}.json"
+    run = json.loads(json.dumps(run)) # as it will be read
+    stored = read_json(path)
+    if stored is None:
+        write_json(path, run)
+        return
+    there, here = _flat(stored), _flat(run)
+    differing = [key for key in sorted(there | here) if there.get(key) != here.get(key)]
+    if differing:
+        examples = "; ".join(f"{key} {there.get(key)!r} there, {here.get(key)!r} here" for key in differing[:3])
+        more = f"; and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise InputError(f"{folder} holds another run of {name} ({examples}{more}): "
+                         "choose another folder or remove it.")
 
 # %% ../nbs/00_core.ipynb #a77c54b5
 def n_cores() -> int:
-    "The CPU cores that this process may use: on Linux and Windows its affinity, on macOS (which has none) all logical cores."
+    "The CPU cores that this process may use: its affinity; on macOS, which has none, all logical cores."
     import psutil
     process = psutil.Process()
     return len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count() or 1

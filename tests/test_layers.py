@@ -16,7 +16,7 @@ class Floor(NamedTuple):
 GROUND = "values networks"
 CHEAP = f"{GROUND} inputs training distillers judging" # need torch, torchvision and NumPy alone
 FLOORS = { # from the ground up; modules that are still to be written have their place already
-    "values": Floor("core device progress", beside={"device": "core"}),
+    "values": Floor("keys core device progress", beside={"core": "keys", "device": "core"}),
     "inputs": Floor("decoding image_files data noise", "values",
                     beside={"image_files": "decoding", "data": "image_files"}),
     "networks": Floor("fused networks derivatives augmentation", "values",
