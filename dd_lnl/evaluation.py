@@ -47,7 +47,7 @@ PROTOCOLS = {protocol.name: protocol for protocol in (
     _regression("rcig_noaug", replace(_rcig, policy="none", schedule="warmup_cosine_rest"), steps=5000),
 )}
 
-# %% ../nbs/11_evaluation.ipynb #0e92fc88
+# %% ../nbs/11_evaluation.ipynb #8498721e
 class Variant(NamedTuple):
     "What a protocol changes up to some size of images and sets."
     protocol: str # a name in PROTOCOLS
@@ -82,7 +82,7 @@ VARIANTS = ( # of a protocol's rows, the first that fits holds
 def protocol_for(name: str, # a name in PROTOCOLS
                  in_shape, # (C, H, W)
                  n: int, # training examples, after cutting
-                 ipc: int = None, # stored images a class; None: data that no IPC describes, such as a whole training set
+                 ipc: int = None, # stored images a class; None: no IPC describes the data, as for a whole training set
                  max_steps: int = None, # end after so many steps; None: when the protocol does
                  width: int = None, # of the ConvNet's first block; None: the protocol's
                 ) -> Protocol:
@@ -147,7 +147,7 @@ def evaluate(synthetic: SyntheticSet,
     "Train fresh networks on a synthetic set and test them on clean images."
     return accuracy(predict(synthetic, test, protocol, *args, **kwargs), test.labels)
 
-# %% ../nbs/11_evaluation.ipynb #f5a367b5
+# %% ../nbs/11_evaluation.ipynb #f348992d
 def training_examples(synthetic: SyntheticSet, test: LabelledImages): # (n, C, H, W) inputs and (n, n_classes) targets
     "The examples of a synthetic set; an `InputError` if it belongs to other data than the test set."
     x, y = synthetic.examples()

@@ -253,6 +253,8 @@ changes = {iterations = 400, n_experts = 1, expert = {epochs = 1}}
 BARE = """
 import sys
 sys.modules.update(dict.fromkeys(["IPython", "matplotlib", "nbdev", "pandas", "papermill", "sklearn", "snakemake", "typer"])) # as if not installed
+from dd_lnl import training
+training.SAVE_EVERY = 0. # so that it is cut in the middle of a run
 from dd_lnl.bare import main
 main()
 """

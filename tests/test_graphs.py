@@ -156,9 +156,11 @@ def test_dance_never_waits(afar):
     train, config = afar, dance.preset("digits", 2)
     net, S = dance.encoder(train, config)().to("meta"), torch.empty(C, 2, 1, 8, 8, device="meta")
     parts = [partial(f, train, net, config, C) for f in (dance.inner_gradient, dance.calibration_gradient)]
-    experts, share = torch.empty(config.n_experts, 2, networks.n_parameters(net), device="meta"), dance.shares(.5, C, S)
-    for chance in islice(dance.stream(train, config, generator(0, "luck")), 3):
-        with NeverWaits(): S = dance.iterate(S, S, chance, experts, *parts, .5, .1, share)[0]
+    experts = torch.empty(config.n_experts, 2, networks.n_parameters(net), device="meta")
+    displaced = dance.displacements(.5, C, S)
+    for draws in islice(dance.iteration_draws(train, config, generator(0, "luck")), 3):
+        with NeverWaits():
+            S = dance.iterate(S, S, draws, experts, *parts, .5, .1, displaced)[0]
     assert S.shape == (C, 2, 1, 8, 8)
 
 
