@@ -219,7 +219,11 @@ def _concatenate(draws):
     "Draws of the same operations as one."
     if len(draws) == 1:
         return draws[0]
-    return [(steps[0][0], torch.cat([parameters for _, parameters in steps])) for steps in zip(*draws)]
+    joined = []
+    for steps in zip(*draws): # the same operation in every draw
+        parameters = [parameters for _, parameters in steps]
+        joined.append((steps[0][0], torch.cat(parameters)))
+    return joined
 
 # %% ../nbs/04_augmentation.ipynb #04c8bf93
 def augment(x: torch.Tensor, # (N, C, H, W)
