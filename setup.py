@@ -10,7 +10,7 @@ SHIPPED = [Path("Snakefile"), *sorted(Path("nbs/experiments").glob("*.ipynb"))] 
 
 
 class BuildWithNotebooks(build_py):
-    "Puts the Snakefile and the experiment notebooks into the package, since an installed one has no repository around it."
+    "Puts the Snakefile and the notebooks into the package, since an installed one has no repository around it."
     def run(self):
         super().run()
         if self.editable_mode:

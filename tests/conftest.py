@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest, torch
 
-if not torch.cuda.is_available(): os.environ["TRITON_INTERPRET"] = "1" # before anything imports Triton: its kernels on a CPU
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1" # before anything imports Triton: its kernels on a CPU
 
 ROOT = Path(__file__).parents[1]
 

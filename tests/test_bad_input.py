@@ -1,6 +1,7 @@
-"""Bad input at the front door: one sentence that names the fault and the mend, before a notebook is started.
+"""Bad input at the front door: one sentence that names the fault and its repair, before a notebook is started.
 
-What a chapter refuses is tested there, behind the function that refuses it. Here stands what needs the command line or several chapters.
+What a chapter refuses is tested there, behind the function that refuses it. Here stands what needs the command line or
+several chapters.
 """
 import errno, os, subprocess, sys
 from pathlib import Path
@@ -17,23 +18,26 @@ OWN = ["--dataset", "folder", "--root", "ROOT"]
 
 @pytest.fixture
 def refused(tmp_path, monkeypatch):
-    "A function from the arguments of `dd_lnl run` to the sentence they are refused with; ROOT and OUT stand for folders."
+    "A function from the arguments of `dd_lnl run` to the sentence of the refusal; ROOT and OUT stand for folders."
     def execute(*_): pytest.fail("the engine was started")
     monkeypatch.setattr(engine, "start", execute)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path/"cache"))
     monkeypatch.delenv("DD_LNL_DATA", raising=False)
     def run(*args):
         places = {"ROOT": str(tmp_path), "OUT": str(tmp_path/"out")}
-        monkeypatch.setattr(sys, "argv", ["dd_lnl", "run", "--folder=" + places["OUT"], *(places.get(a, a) for a in args)])
-        with pytest.raises(SystemExit) as ended: cli.main()
-        said = str(ended.value.code)
-        assert said.startswith("dd_lnl: ") and said.endswith(".") and "\n" not in said, said
-        return said
+        options = ["--folder=" + places["OUT"], *(places.get(arg, arg) for arg in args)]
+        monkeypatch.setattr(sys, "argv", ["dd_lnl", "run", *options])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        sentence = str(ended.value.code)
+        assert sentence.startswith("dd_lnl: ") and sentence.endswith(".") and "\n" not in sentence, sentence
+        return sentence
     return run
 
 
 def own_folder(folder, rows=ROWS):
-    for i in range(16): Image.new("RGB", (8, 8), (16 * i, 0, 0)).save(folder/f"{i}.png")
+    for i in range(16):
+        Image.new("RGB", (8, 8), (16 * i, 0, 0)).save(folder/f"{i}.png")
     (folder/"index.csv").write_text("\n".join(["path,split,label,crowd", *rows]) + "\n")
 
 
@@ -69,7 +73,8 @@ def test_a_class_that_nobody_observed(refused, tmp_path):
 @pytest.mark.parametrize("dataset, file, says", [
     ("cifar10", "cifar-10-batches-py/data_batch_1", "data_batch_1 is absent or altered (by its checksum): delete"),
     ("cifar100", "cifar-100-python/train", "train is absent or altered (by its checksum): delete"),
-    ("tinyimagenet", "tiny-imagenet-200/wnids.txt", "lists 1 classes and 0 validation images, not 200 and 10000: delete")])
+    ("tinyimagenet", "tiny-imagenet-200/wnids.txt",
+     "lists 1 classes and 0 validation images, not 200 and 10000: delete")])
 def test_a_download_that_was_cut(dataset, file, says, refused, tmp_path):
     (tmp_path/file).parent.mkdir()
     (tmp_path/file).write_bytes(b"half")
@@ -78,7 +83,8 @@ def test_a_download_that_was_cut(dataset, file, says, refused, tmp_path):
 
 def test_human_labels_that_were_cut(tmp_path):
     (tmp_path/"CIFAR-10_human.pt").write_bytes(b"half")
-    with pytest.raises(core.InputError, match="its SHA-256 differs"): noise.human("worst", tmp_path)
+    with pytest.raises(core.InputError, match="its SHA-256 differs"):
+        noise.human("worst", tmp_path)
 
 
 def test_a_file_in_the_place_of_the_output_folder(refused, tmp_path):
@@ -97,12 +103,15 @@ def test_a_disk_that_is_full_at_the_end_leaves_what_was_there(tmp_path, monkeypa
     core.write_json(tmp_path/"record.json", {"mean": .5})
     def fail(*_, **__): raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     monkeypatch.setattr(Path, "write_text", fail)
-    with pytest.raises(core.InputError, match="No space left on device.: free some space"): core.write_json(tmp_path/"record.json", {"mean": .6})
-    assert [p.name for p in tmp_path.iterdir()] == ["record.json"] and core.read_json(tmp_path/"record.json") == {"mean": .5}
+    with pytest.raises(core.InputError, match="No space left on device.: free some space"):
+        core.write_json(tmp_path/"record.json", {"mean": .6})
+    assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
+    assert core.read_json(tmp_path/"record.json") == {"mean": .5}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there(refused): assert "torch sees no GPU here: use device 'cpu' or 'auto'" in refused("--device", "cuda")
+def test_a_gpu_that_is_not_there(refused):
+    assert "torch sees no GPU here: use device 'cpu' or 'auto'" in refused("--device", "cuda")
 
 
 @pytest.mark.parametrize("distiller, says", [
@@ -112,8 +121,8 @@ def test_more_images_than_a_class_has_are_drawn_again_and_noted(distiller, says,
     own_folder(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path/"cache"))
     changes = dict(iterations=1, n_experts=1, width=4, factor=1, expert={"epochs": 1}) if distiller == "dance" else {}
-    s = experiment.setting(dataset="folder", root=str(tmp_path), noise="given", tau=None, distiller=distiller, protocol="dance", ipcs=[8],
-                           changes=changes, folder=str(tmp_path/"out"))
+    s = experiment.setting(dataset="folder", root=str(tmp_path), noise="given", tau=None, distiller=distiller,
+                           protocol="dance", ipcs=[8], changes=changes, folder=str(tmp_path/"out"))
     syn = experiment.distilled(s, experiment.prepare(s), 8)
     assert len(syn.images) == 16 and syn.log["notes"][0] == says
 
@@ -122,4 +131,5 @@ def test_the_terminal_shows_one_line_and_no_traceback(tmp_path):
     ended = subprocess.run([sys.executable, "-m", "dd_lnl", "run", "--dataset", "digit", "--folder", tmp_path/"out"],
                            cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode != 0 and ended.stdout == "" and not [p for p in tmp_path.rglob("*") if p.is_file()]
-    assert ended.stderr == f"dd_lnl: Unknown data set 'digit': did you mean 'digits'? valid are {', '.join(data.KNOWN)}, folder.\n"
+    valid = ", ".join([*data.KNOWN, "folder"])
+    assert ended.stderr == f"dd_lnl: Unknown data set 'digit': did you mean 'digits'? valid are {valid}.\n"

@@ -1,4 +1,4 @@
-"""An exported set in the hands of DD-Ranking, where that is installed; its pins contradict ours, so it comes without them:
+"""An exported set in the hands of DD-Ranking, where that is installed; its pins contradict ours, so it comes alone:
 pip install --target FOLDER --no-deps ddranking kornia kornia_rs timm huggingface_hub, and FOLDER on PYTHONPATH."""
 import pytest, torch
 
@@ -22,6 +22,8 @@ def test_ddranking_trains_on_an_exported_set(tmp_path, monkeypatch):
     net = networks.convnet(ready.test.in_shape, 10, depth=2, width=32)
     loader = torch.utils.data.DataLoader(ranking.TensorDataset(images, labels), batch_size=50, shuffle=True)
     optimiser = torch.optim.SGD(net.parameters(), lr=float(lr), momentum=.9)
-    for epoch in range(200): ranking.train_one_epoch(epoch, net, loader, SoftCrossEntropyLoss(), optimiser, device="cpu")
-    with torch.no_grad(): theirs = (net(ready.test.inputs()).argmax(1) == ready.test.labels).float().mean()
+    for epoch in range(200):
+        ranking.train_one_epoch(epoch, net, loader, SoftCrossEntropyLoss(), optimiser, device="cpu")
+    with torch.no_grad():
+        theirs = (net(ready.test.inputs()).argmax(1) == ready.test.labels).float().mean()
     assert abs(theirs - evaluate(syn, ready.test, "datm", n_eval=1)[0]) < .1

@@ -5,7 +5,7 @@ from functools import partial
 from itertools import islice
 
 import pytest, torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -13,20 +13,29 @@ from dd_lnl import core, dance, data, datm, derivatives, fused, implicit, networ
 from dd_lnl.core import LabelledImages, Space, generator
 from dd_lnl.device import Graphed, flatten_nest, lowered, precision, send
 
-READS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "unique2"} # a value, or a shape that depends on one
+# Operations that give a value, or a shape that depends on one.
+READS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "unique2"}
 C = 10
 
 
 def tensors_of(nest): return [t for t in tree_leaves(nest) if isinstance(t, torch.Tensor)]
 
 
+class AsksHost(Exception):
+    "An operation makes the card wait for the host, or the host for the card."
+
+
 class NoHost(TorchDispatchMode):
     "Refuses what cannot be recorded: reading a value, a shape that depends on one, and tensors of two devices."
     def __torch_dispatch__(self, op, types, args=(), kwargs=None):
-        out, name = op(*args, **(kwargs or {})), op._schema.name.split("::")[1]
+        out = op(*args, **(kwargs or {}))
+        name = op._schema.name.split("::")[1]
         tensors = tensors_of((args, out))
-        if name in READS or name == "index" and any(t.dtype == torch.bool for t in tensors[1:]): raise AssertionError(f"{name} asks for a value")
-        if name.startswith("lift_fresh") or len({t.device.type for t in tensors if t.ndim}) > 1: raise AssertionError(f"{name} copies from the host")
+        by_mask = name == "index" and any(t.dtype == torch.bool for t in tensors[1:])
+        if name in READS or by_mask:
+            raise AsksHost(f"{name} asks for a value")
+        if name.startswith("lift_fresh") or len({t.device.type for t in tensors if t.ndim}) > 1:
+            raise AsksHost(f"{name} copies from the host")
         return out
 
 
@@ -34,20 +43,23 @@ class NoHost(TorchDispatchMode):
 def card():
     "Tensors are made on the device cuda and have no values, so no GPU is needed; nor can they go through autograd."
     core.per_channel.cache_clear()
-    with FakeTensorMode(), torch.device("cuda"): yield
+    with FakeTensorMode(), torch.device("cuda"):
+        yield
     core.per_channel.cache_clear()
 
 
 def recorded(f, *args):
     "Runs f as a recording does: once to warm up, once watched."
     f(*args)
-    with NoHost(): return f(*args)
+    with NoHost():
+        return f(*args)
 
 
 def recorded_here(f, *args):
-    "The same with values on the CPU, where autograd works. What f makes without saying on which device, lands on another one and fails."
+    "The same on the CPU, where autograd works. What f makes without saying on which device is elsewhere, and fails."
     f(*args)
-    with NoHost(), torch.device("meta"): return f(*args)
+    with NoHost(), torch.device("meta"):
+        return f(*args)
 
 
 def net_of(**kwargs):
@@ -57,15 +69,25 @@ def net_of(**kwargs):
 
 def test_the_watch_sees(card):
     x = torch.ones(3)
-    for f in (lambda: x.sum().item(), lambda: x[x > 0], lambda: torch.eye(3, device="cpu").to(x), lambda: x.new_tensor([1., 2.])):
-        with pytest.raises(Exception): recorded(f)
+    for f, error, message in [
+            (lambda: x.sum().item(), DataDependentOutputException, "_local_scalar_dense"),
+            (lambda: x[x > 0], DynamicOutputShapeException, "nonzero"),
+            (lambda: torch.eye(3, device="cpu").to(x), AsksHost, "_to_copy copies from the host"),
+            (lambda: x.new_tensor([1., 2.]), AsksHost, "lift_fresh copies from the host")]:
+        with pytest.raises(error, match=message):
+            recorded(f)
     assert recorded(lambda: x.new_ones(2)).is_cuda
 
 
 def test_the_watch_sees_here():
     x = torch.ones(3)
-    for f in (lambda: x.sum().item(), lambda: x[x > 0], lambda: x @ torch.eye(3), lambda: x.new_tensor([1., 2.])):
-        with pytest.raises(Exception): recorded_here(f)
+    for f, message in [
+            (lambda: x.sum().item(), "_local_scalar_dense asks for a value"),
+            (lambda: x[x > 0], "index asks for a value"),
+            (lambda: x @ torch.eye(3), "mm copies from the host"),
+            (lambda: x.new_tensor([1., 2.]), "lift_fresh copies from the host")]:
+        with pytest.raises(AsksHost, match=message):
+            recorded_here(f)
     assert len(recorded_here(lambda: x.new_ones(2))) == 2
 
 
@@ -73,12 +95,15 @@ def test_the_watch_sees_here():
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_training(loss, dtype):
     net, theta = net_of()
-    with lowered(dtype): g = recorded_here(partial(training.gradients, net, loss), torch.stack([theta] * 2), torch.rand(2, 5, 3, 8, 8), torch.rand(2, 5, C))
+    x, y = torch.rand(2, 5, 3, 8, 8), torch.rand(2, 5, C)
+    with lowered(dtype):
+        g = recorded_here(partial(training.gradients, net, loss), torch.stack([theta] * 2), x, y)
     assert g.shape == (2, len(theta)) and g.dtype == torch.float32
 
 
-@pytest.mark.parametrize("space", [Space("channels", (.5, .4, .3), (.2, .2, .2)),
-                                   Space("zca", centre=torch.zeros(192), whiten=torch.eye(192), unwhiten=torch.eye(192))])
+@pytest.mark.parametrize("space", [
+    Space("channels", (.5, .4, .3), (.2, .2, .2)),
+    Space("zca", centre=torch.zeros(192), whiten=torch.eye(192), unwhiten=torch.eye(192))])
 @pytest.mark.parametrize("per_group", [C, 4])
 def test_dance(space, per_group):
     (net, theta), S = net_of(), torch.rand(C, 2, 3, 8, 8)
@@ -97,8 +122,10 @@ def test_dance(space, per_group):
 def test_datm(card, how, reuse, dtype):
     net, theta = net_of()
     batches = [(torch.rand(5, 3, 8, 8), torch.rand(5, C)) for _ in range(3)]
-    with lowered(dtype): found = recorded(partial(datm.matching_gradients, net, how=how, reuse=reuse), theta, theta + 1, batches, torch.tensor(.01))
-    assert [(g.dtype, g.device.type) for g in found.images] == [(torch.float32, "cuda")] * 3
+    gradients = partial(datm.matching_gradients, net, how=how, reuse=reuse)
+    with lowered(dtype):
+        matching = recorded(gradients, theta, theta + 1, batches, torch.tensor(.01))
+    assert [(g.dtype, g.device.type) for g in matching.images] == [(torch.float32, "cuda")] * 3
 
 
 def test_rcig(card):
@@ -106,9 +133,11 @@ def test_rcig(card):
     config = rcig.preset("cifar10", 1)
     x, y = rcig.mirrored(torch.rand(C, 3, 8, 8), torch.rand(C, C), config)
     traces, A = [derivatives.trace(net, theta, x)[1]], torch.rand(len(x), len(x), dtype=torch.float64)
-    S = implicit.Support(net, theta, x, y.double(), traces[0][-1].double(), A, 0., 1e-6, True, traces, implicit.all_images)
-    real, labels, rates = torch.rand(6, 3, 8, 8), torch.zeros(6, dtype=torch.int64), list(torch.rand(2, dtype=torch.float64))
-    loss, direct, indirect, path = recorded(rcig.outer_gradients, S, torch.zeros(()), real, labels, rates)
+    features = traces[0][-1].double()
+    S = implicit.Support(net, theta, x, y.double(), features, A, 0., 1e-6, True, traces, implicit.all_images)
+    real, labels = torch.rand(6, 3, 8, 8), torch.zeros(6, dtype=torch.int64)
+    step_sizes = list(torch.rand(2, dtype=torch.float64))
+    loss, direct, indirect, path = recorded(rcig.outer_gradients, S, torch.zeros(()), real, labels, step_sizes)
     assert path.shape == (20,) and direct[0].shape == (C, 3, 8, 8) == indirect[0].shape
     recorded(partial(rcig.regression_gradient, net), theta, x, y)
 
@@ -117,8 +146,9 @@ def test_rcig(card):
 @pytest.mark.parametrize("side", [8, 10]) # ten pixels: the second block has an odd side
 def test_fused_blocks(kwargs, side, monkeypatch):
     "The walk over the blocks, with the kernel's plain counterpart in its place."
+    def plain(x, gain, bias, eps, dtype): return fused.plain_norm_relu_pool(x, gain, bias, eps).to(dtype or x.dtype)
     monkeypatch.setattr(fused, "works", lambda device: True)
-    monkeypatch.setattr(fused, "norm_relu_pool", lambda x, gain, bias, eps, dtype: fused.plain_norm_relu_pool(x, gain, bias, eps).to(dtype or x.dtype))
+    monkeypatch.setattr(fused, "norm_relu_pool", plain)
     body, x = networks.convnet((3, side, side), C, depth=2, width=4, **kwargs).body, torch.randn(5, 3, side, side)
     torch.testing.assert_close(body.fused(x), body(x))
     monkeypatch.setattr(fused, "works", lambda device: False)
@@ -126,20 +156,27 @@ def test_fused_blocks(kwargs, side, monkeypatch):
 
 
 class NeverWaits(TorchDispatchMode):
-    "Refuses a copy to the card that the host waits for. The device meta stands in for the card: a value of it cannot be read."
+    "Refuses a copy that the host waits for. The device meta stands in for the card: a value of it cannot be read."
     def __torch_dispatch__(self, op, types, args=(), kwargs=None):
         out = op(*args, **(kwargs or {}))
         here = {t.device.type for t in tensors_of((args, out)) if t.ndim}
         sent = op._schema.name == "aten::_to_copy" and (kwargs or {}).get("non_blocking")
-        if len(here) > 1 and not sent: raise AssertionError(f"{op._schema.name} waits for the card")
+        if len(here) > 1 and not sent:
+            raise AsksHost(f"{op._schema.name} waits for the card")
         return out
 
 
 def test_the_watch_sees_waiting():
     x, there = torch.ones(3), torch.ones(3, device="meta")
-    for f in (lambda: x.to("meta"), lambda: there[torch.tensor([0, 1])], lambda: there.copy_(x), lambda: float(there.sum())):
-        with pytest.raises(Exception), NeverWaits(): f()
-    with NeverWaits(): send(x, "meta")
+    for f, error, message in [
+            (lambda: x.to("meta"), AsksHost, "_to_copy waits for the card"),
+            (lambda: there[torch.tensor([0, 1])], AsksHost, "index waits for the card"),
+            (lambda: there.copy_(x), AsksHost, "copy_ waits for the card"),
+            (lambda: float(there.sum()), RuntimeError, "cannot be called on meta tensors")]:
+        with pytest.raises(error, match=message), NeverWaits():
+            f()
+    with NeverWaits():
+        send(x, "meta")
 
 
 @pytest.fixture
@@ -149,7 +186,8 @@ def afar(monkeypatch):
     monkeypatch.setattr(networks, "autocast", lambda x: nullcontext()) # knows no such device
     monkeypatch.setattr(fused, "works", lambda device: False)
     monkeypatch.setattr(Graphed, "__call__", lambda self, *args: self.f(*args))
-    return LabelledImages(torch.empty(40, 1, 8, 8, device="meta"), torch.arange(40) % C, tuple("0123456789"), Space("channels", (.5,), (.2,)))
+    images, space = torch.empty(40, 1, 8, 8, device="meta"), Space("channels", (.5,), (.2,))
+    return LabelledImages(images, torch.arange(40) % C, tuple("0123456789"), space)
 
 
 def test_dance_never_waits(afar):
@@ -192,16 +230,20 @@ def test_rcig_never_waits(subset, afar, monkeypatch):
     assert max(state["ages"]) == 0 and state["psi"][0].is_meta # a model was replaced, too
 
 
-@pytest.mark.parametrize("recipe", [training.Recipe(2, 16, policy="dance_eval", mix=1.), training.Recipe(2, 16, policy="rcig", optimiser="adam", loss="mse")])
+@pytest.mark.parametrize("recipe", [
+    training.Recipe(2, 16, policy="dance_eval", mix=1.),
+    training.Recipe(2, 16, policy="rcig", optimiser="adam", loss="mse")])
 def test_training_never_waits(recipe, afar, tmp_path):
     (net, theta), rngs = net_of(), [generator(0, k) for k in range(2)]
     x, y, thetas = (torch.empty(*shape, device="meta") for shape in ((40, 3, 8, 8), (40, C), (2, len(theta))))
     net = net.to("meta")
     patient = training.Checkpoint(tmp_path/"fit.pt", every=3600.)
     patient.save = patient.save_if_due # the last save, too, is not due: it would read
-    with NeverWaits(): assert training.fit(net, thetas, x, y, recipe, rngs, checkpoint=patient).shape == (2, len(theta))
+    with NeverWaits():
+        assert training.fit(net, thetas, x, y, recipe, rngs, checkpoint=patient).shape == (2, len(theta))
     config = trajectories.preset("digits", epochs=2, keep=1, policy="datm")
-    with NeverWaits(): assert trajectories.train_experts(net, thetas, x, y, config, rngs).shape == (2, 3, len(theta))
+    with NeverWaits():
+        assert trajectories.train_experts(net, thetas, x, y, config, rngs).shape == (2, 3, len(theta))
 
 
 class Enough(Exception):
@@ -231,7 +273,9 @@ def distilled(name, device="cpu"):
     "The images of a short distillation, experts included."
     module, train = {"dance": dance, "datm": datm, "rcig": rcig}[name], data.load("digits", device=device)[0]
     train = replace(train, space=data.space(name, "digits", train.images))
-    with precision("float32", device): return module.distil(train, module.preset("digits", 2, **SHORT[name]), rng=generator(0, "graphs")).images
+    config = module.preset("digits", 2, **SHORT[name])
+    with precision("float32", device):
+        return module.distil(train, config, rng=generator(0, "graphs")).images
 
 
 def replayed(f, inputs):
@@ -239,20 +283,23 @@ def replayed(f, inputs):
     outputs = f(*inputs)
     def replay():
         new, old = [], []
-        flatten_nest(f(*inputs), new), flatten_nest(outputs, old)
-        for a, b in zip(old, new): a.copy_(b)
+        flatten_nest(f(*inputs), new)
+        flatten_nest(outputs, old)
+        for a, b in zip(old, new):
+            a.copy_(b)
     return replay, outputs
 
 
 @pytest.mark.parametrize("name", SHORT)
 def test_replaying_changes_nothing(name, monkeypatch):
-    plain, made = distilled(name), []
+    plain, stand_ins = distilled(name), []
     def with_stand_in(self, f):
         self.f, self.record, self.records = f, replayed, {}
-        made.append(self)
+        stand_ins.append(self)
     monkeypatch.setattr(Graphed, "__init__", with_stand_in)
     assert torch.equal(distilled(name), plain)
-    assert made and all(1 <= len(graphed.records) <= 4 for graphed in made) # recorded once a shape, not once an iteration
+    assert stand_ins
+    assert all(1 <= len(graphed.records) <= 4 for graphed in stand_ins) # once a shape, not once an iteration
 
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -13,7 +13,8 @@ def listening(note):
         server = json.loads(note.read_text())
         socket.create_connection((server["hostname"], server["port"]), timeout=10).close()
         return server
-    except (FileNotFoundError, json.JSONDecodeError, ConnectionRefusedError): return None
+    except (FileNotFoundError, json.JSONDecodeError, ConnectionRefusedError):
+        return None
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +28,10 @@ def lab(tmp_path_factory):
     try:
         note = home/f"RUNTIME/jpserver-{server.pid}.json" # the server writes its address here
         stop = time.monotonic() + 60
-        while not (found := listening(note)) and server.poll() is None and time.monotonic() < stop: time.sleep(0.1)
-        assert found, (home/"log").read_text()
-        yield found
+        while not (address := listening(note)) and server.poll() is None and time.monotonic() < stop:
+            time.sleep(0.1)
+        assert address, (home/"log").read_text()
+        yield address
     finally:
         server.terminate()
         server.wait(60)
@@ -54,5 +56,6 @@ def test_a_notebook_is_served(lab):
 @pytest.mark.parametrize("path, token, status", [
     ("api/contents/nbs/absent.ipynb", None, 404), ("api/contents/nbs", "wrong", 403)])
 def test_the_server_can_refuse(lab, path, token, status):
-    with pytest.raises(HTTPError) as refusal: fetch(lab, path, token)
+    with pytest.raises(HTTPError) as refusal:
+        fetch(lab, path, token)
     assert refusal.value.code == status

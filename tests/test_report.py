@@ -1,4 +1,4 @@
-"""The report, as a person opens it: in a browser, without a network, from the front page to a figure and to an executed notebook."""
+"""The report, as a person opens it: in a browser, without a network, from the front page to figures and notebooks."""
 import json, os, shutil
 
 import pytest
@@ -12,27 +12,32 @@ from dd_lnl.report import build
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 SAMPLE = "digits_sym0.4_datm_datm_seed0" # its executed notebook is committed
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning") # of Sphinx, about its extensions
+pytestmark = pytest.mark.filterwarnings( # of Sphinx, about its extensions
+    "ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
 
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory):
     "The front page of a report on the committed digits results."
-    held, home = ROOT/"outputs"/"digits", tmp_path_factory.mktemp("outputs")/"digits"
-    for part in ("records", "figures", "tables"): shutil.copytree(held/part, home/part)
+    committed, home = ROOT/"outputs"/"digits", tmp_path_factory.mktemp("outputs")/"digits"
+    for part in ("records", "figures", "tables"):
+        shutil.copytree(committed/part, home/part)
     (home/"notebooks").mkdir()
-    for path in (held/"notebooks").glob("*.ipynb"):
-        if "_seed" not in path.stem or path.stem == SAMPLE: shutil.copy(path, home/"notebooks")
+    for path in (committed/"notebooks").glob("*.ipynb"):
+        if "_seed" not in path.stem or path.stem == SAMPLE:
+            shutil.copy(path, home/"notebooks")
     return build(home)
 
 
 @pytest.fixture(scope="module")
 def browser():
     "Headless chromium, which notes every address that it asks for."
-    if not (CHROMIUM and DRIVER): pytest.skip("no browser: apt-get install chromium chromium-driver")
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("no browser: apt-get install chromium chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for option in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1300,1000"): options.add_argument(f"--{option}")
+    for option in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1300,1000"):
+        options.add_argument(f"--{option}")
     options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
     yield driver
@@ -51,7 +56,9 @@ def click(browser, front, css):
 
 def drawn(browser):
     "The widths in pixels of the pictures that the page really shows."
-    return [n for image in browser.find_elements(By.CSS_SELECTOR, "div.body img") if (n := int(image.get_property("naturalWidth"))) and image.is_displayed()]
+    images = browser.find_elements(By.CSS_SELECTOR, "div.body img")
+    widths = [int(image.get_property("naturalWidth")) for image in images if image.is_displayed()]
+    return [width for width in widths if width]
 
 
 def test_from_the_front_page_to_a_figure(browser, front):

@@ -8,10 +8,12 @@ from test_end_to_end import RANDOM, TINY, records
 
 from dd_lnl import cli, engine, profiles
 
-LACKING = [name for name in ("munged", "slurmctld", "slurmd") if not shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin")]
-if not find_spec("snakemake_executor_plugin_slurm"): LACKING.append("snakemake-executor-plugin-slurm")
-OPTIONS = ["--executor", "slurm", "--default-resources", "mem_mb=2000", "runtime=10",
-           "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "5"] # without accounting, and soon
+DAEMONS = os.environ["PATH"] + ":/usr/sbin"
+LACKING = [name for name in ("munged", "slurmctld", "slurmd") if not shutil.which(name, path=DAEMONS)]
+if not find_spec("snakemake_executor_plugin_slurm"):
+    LACKING.append("snakemake-executor-plugin-slurm")
+OPTIONS = ["--executor", "slurm", "--default-resources", "mem_mb=2000", "runtime=10", # without accounting, and soon:
+           "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "5"]
 
 
 @pytest.fixture
@@ -23,11 +25,13 @@ def cluster(tmp_path, monkeypatch):
         monkeypatch.setenv("SLURM_CONF", str(folder/"slurm.conf"))
         monkeypatch.setenv("PATH", str(folder/"bin"), prepend=os.pathsep)
         yield folder
-    finally: subprocess.run([script, "stop", folder], check=True)
+    finally:
+        subprocess.run([script, "stop", folder], check=True)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(LACKING), reason=f"not installed: {', '.join(LACKING)}; apt install slurm-wlm munge, pip install snakemake-executor-plugin-slurm")
+@pytest.mark.skipif(bool(LACKING), reason=f"not installed: {', '.join(LACKING)}; apt install slurm-wlm munge, "
+                                          "pip install snakemake-executor-plugin-slurm")
 def test_slurm_computes_the_same_records(cluster, tmp_path, monkeypatch):
     monkeypatch.setitem(profiles.PROFILES, "tiny", [RANDOM, TINY])
     monkeypatch.setattr(engine, "FIGURES", {})

@@ -23,7 +23,7 @@ def differences(one, other):
 
 def traces(text):
     "The machine's folders and registries that a text names."
-    return [found[0] for found in MACHINE.finditer(text)]
+    return [match[0] for match in MACHINE.finditer(text)]
 
 
 def test_the_package_is_what_the_notebooks_export(sandbox):
@@ -34,7 +34,8 @@ def test_the_package_is_what_the_notebooks_export(sandbox):
 def test_edits_orphans_and_missing_modules_are_seen(tmp_path):
     for folder, names in [("made", ["same", "edited", "missing"]), ("committed", ["same", "edited", "orphan"])]:
         (tmp_path/folder/"sub").mkdir(parents=True)
-        for name in names: (tmp_path/folder/"sub"/name).write_text(folder if name == "edited" else name)
+        for name in names:
+            (tmp_path/folder/"sub"/name).write_text(folder if name == "edited" else name)
     assert differences(tmp_path/"made", tmp_path/"committed") == ["sub/edited", "sub/missing", "sub/orphan"]
 
 
@@ -57,8 +58,8 @@ def test_unclean_notebooks_are_seen(sandbox):
 def test_no_committed_text_names_the_machine():
     names = subprocess.check_output(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, text=True)
     files = [ROOT/name for name in names.split("\0") if name and (ROOT/name).is_file()]
-    found = {str(p.relative_to(ROOT)): traces(p.read_text("utf-8", errors="replace")) for p in files}
-    assert {name: t for name, t in found.items() if t} == {}
+    named = {str(p.relative_to(ROOT)): traces(p.read_text("utf-8", errors="replace")) for p in files}
+    assert {name: places for name, places in named.items() if places} == {}
 
 
 @pytest.mark.parametrize("parts, n", [
