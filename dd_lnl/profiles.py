@@ -12,7 +12,7 @@ import tomllib
 from itertools import product
 from pathlib import Path
 
-from . import networks
+from . import networks, rcig
 from .core import InputError, choose, read_json
 from .evaluation import protocol_for
 from .experiment import Setting, config, finished, setting
@@ -124,8 +124,7 @@ def distillation(s: Setting, ipc: int) -> float: # FLOPs
         views = min(made.batch_syn, ipc * made.factor**2)
         return made.iterations * n_classes * (made.batch_real + 4 * views) * forward(shape, n_classes, made.width)
     if s.distiller == "rcig":
-        images = (made.subset or n_classes * ipc) * (1 + made.mirror)
-        return made.iterations * (200 * images + 5 * made.batch_real) * forward(shape, n_classes, made.width, 2)
+        return made.iterations * rcig.forward_passes(made, n_classes) * forward(shape, n_classes, made.width, 2)
     return 0.
 
 
