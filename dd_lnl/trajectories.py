@@ -23,8 +23,8 @@ from .core import (InputError, LabelledImages, claim, fingerprint, members, over
                          whole_file, write_json)
 from .augmentation import augment
 from .device import Graphed, send
-from .networks import call, convnet, depth_for, initial
-from .training import Checkpoint, as_targets, gradients
+from .networks import convnet, depth_for, initial
+from .training import Checkpoint, as_targets, gradients, predict_logits
 
 # %% ../nbs/06_trajectories.ipynb #2f9be847
 def gsam_step(grad, # parameters (K, P) -> gradients (K, P), on the same batches each time
@@ -245,10 +245,9 @@ def train_missing(train: LabelledImages, config: ExpertConfig, make, # images, e
     return [experts[i] for i in range(len(starts))]
 
 # %% ../nbs/06_trajectories.ipynb #bc527e79
-@torch.no_grad()
-def expert_logits(net, theta, x, batch=1000): # (P,), (n, C, H, W) -> (n, n_classes)
+def expert_logits(net, theta, x): # (P,), (n, C, H, W) -> (n, n_classes)
     "One expert's logits for many images."
-    return torch.cat([call(net, theta, part) for part in x.split(batch)])
+    return predict_logits(net, theta[None], x)[0]
 
 
 def select_agreed(train: LabelledImages, x: torch.Tensor, # its inputs (n, C, H, W)
