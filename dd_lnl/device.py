@@ -7,7 +7,7 @@ __all__ = ['PRECISIONS', 'pick_device', 'device_name', 'policy', 'lowered', 'pre
            'flatten_nest', 'fill_nest', 'cuda_graph', 'Graphed', 'send']
 
 # %% ../nbs/00a_device.ipynb #e780e356
-import re, warnings
+import platform, re, warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -21,19 +21,24 @@ def pick_device(name: str = "auto") -> torch.device: # "auto" | "cpu" | "cuda"
     "The device to run on, with the project's precision policy switched on."
     choose("device", name, ["auto", "cpu", "cuda"])
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("CUDA was asked for, but torch sees no GPU here: use device 'cpu' or 'auto', or check the driver.")
+        raise InputError("CUDA was asked for, but torch sees no GPU here: "
+                         "use device 'cpu' or 'auto', or check the driver.")
     device = torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
     if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
     return device
 
 
 def device_name(device) -> str: # for records and benchmarks
     "What the device calls itself."
-    if torch.device(device).type == "cuda": return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
-    return (found[1].strip() if found else "CPU") + f", {torch.get_num_threads()} threads"
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo") # on Linux only
+    match = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None
+    model = match[1].strip() if match else platform.processor() or platform.machine() or "CPU"
+    return f"{model}, {torch.get_num_threads()} threads"
 
 # %% ../nbs/00a_device.ipynb #840eda96
 PRECISIONS = ("float32", "tf32", "bf16")
@@ -50,22 +55,27 @@ def policy(name: str, # a name in PRECISIONS
 @contextmanager
 def lowered(dtype): # a floating type, or None
     "Networks work in this type."
-    held, _inside[0] = _inside[0], dtype
-    try: yield
-    finally: _inside[0] = held
+    before = _inside[0]
+    _inside[0] = dtype
+    try:
+        yield
+    finally:
+        _inside[0] = before
 
 
 @contextmanager
 def precision(name: str, # a name in PRECISIONS
               device):
     "Convolutions and matrix products of networks under one policy."
-    used, places = policy(name, device), (torch.backends.cuda.matmul, torch.backends.cudnn)
-    held = [place.allow_tf32 for place in places]
-    for place in places: place.allow_tf32 = used != "float32"
+    used = policy(name, device)
+    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, convolution.allow_tf32
+    matmul.allow_tf32 = convolution.allow_tf32 = used != "float32"
     try:
-        with lowered(torch.bfloat16 if used == "bf16" else None): yield
+        with lowered(torch.bfloat16 if used == "bf16" else None):
+            yield
     finally:
-        for place, value in zip(places, held): place.allow_tf32 = value
+        matmul.allow_tf32, convolution.allow_tf32 = before
 
 # %% ../nbs/00a_device.ipynb #9b9200ac
 def autocast(x: torch.Tensor):
@@ -76,7 +86,8 @@ def autocast(x: torch.Tensor):
 
 def rounded(*tensors) -> tuple:
     "Tensors as the policy wants them to go into a product; for derivatives that are written by hand."
-    return tuple(t if _inside[0] is None or t.dtype != torch.float32 else t.to(_inside[0]) for t in tensors)
+    dtype = _inside[0]
+    return tuple(t.to(dtype) if dtype and t.dtype == torch.float32 else t for t in tensors)
 
 # %% ../nbs/00a_device.ipynb #1eb049a1
 class Slot(NamedTuple):
@@ -96,62 +107,79 @@ def flatten_nest(value, tensors: list): # nested lists and tuples -> a hashable 
     if isinstance(value, torch.Tensor):
         tensors.append(value)
         return Slot(value.shape, value.dtype)
-    if isinstance(value, (list, tuple)): return Nest(type(value), tuple(flatten_nest(part, tensors) for part in value))
+    if isinstance(value, (list, tuple)):
+        return Nest(type(value), tuple(flatten_nest(part, tensors) for part in value))
     return value
 
 
 def fill_nest(plan, tensors): # an iterator over tensors -> the nest
     "The nest of a plan, with these tensors."
-    if isinstance(plan, Slot): return next(tensors)
-    if not isinstance(plan, Nest): return plan
+    if isinstance(plan, Slot):
+        return next(tensors)
+    if not isinstance(plan, Nest):
+        return plan
     parts = [fill_nest(part, tensors) for part in plan.parts]
     return plan.kind(*parts) if hasattr(plan.kind, "_fields") else plan.kind(parts)
 
 # %% ../nbs/00a_device.ipynb #f88db135
 def cuda_graph(f, inputs: list): # of tensors that stay where they are -> a function that replays, what it writes
     "Record f(*inputs) as a CUDA graph."
-    here, side = torch.cuda.current_stream(), torch.cuda.Stream()
+    here = torch.cuda.current_stream()
+    side = torch.cuda.Stream()
     side.wait_stream(here)
     with torch.cuda.stream(side):
-        for _ in range(2): f(*inputs) # libraries choose their algorithms and take their memory
+        for _ in range(2): # libraries choose their algorithms and take their memory
+            f(*inputs)
     here.wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph): outputs = f(*inputs)
+    with torch.cuda.graph(graph):
+        outputs = f(*inputs)
     return graph.replay, outputs
 
 
 class Graphed:
     "A function of nested tensors that draws nothing and asks the host nothing; recorded on a GPU, called on a CPU."
     def __init__(self, f, record=None): # record: instead of `cuda_graph` on a GPU
-        self.f, self.record, self.records = f, record, {}
+        self.f = f
+        self.record = record
+        self.records = {} # for each plan of arguments: where they go, how to replay, where the results are; or None
 
     def __call__(self, *args):
         tensors = []
         plan = flatten_nest(args, tensors)
-        if not self.record and not any(t.is_cuda for t in tensors): return self.f(*args)
-        if plan not in self.records: self.records[plan] = self.recorded(plan, tensors)
-        if self.records[plan] is None: return self.f(*args)
+        if not self.record and not any(t.is_cuda for t in tensors):
+            return self.f(*args)
+        if plan not in self.records:
+            self.records[plan] = self.recorded(plan, tensors)
+        if self.records[plan] is None:
+            return self.f(*args)
         inputs, replay, outputs = self.records[plan]
         torch._foreach_copy_(inputs, tensors)
         replay()
-        found = []
-        return fill_nest(flatten_nest(outputs, found), iter([t.clone() for t in found]))
+        results = []
+        plan_of_outputs = flatten_nest(outputs, results)
+        return fill_nest(plan_of_outputs, iter([t.clone() for t in results]))
 
     def recorded(self, plan, tensors): # None where it fails
         inputs = [t.detach().clone() for t in tensors]
-        try: return inputs, *(self.record or cuda_graph)(lambda *given: self.f(*fill_nest(plan, iter(given))), inputs)
+        try:
+            replay, outputs = (self.record or cuda_graph)(lambda *flat: self.f(*fill_nest(plan, iter(flat))), inputs)
+            return inputs, replay, outputs
         except RuntimeError as e:
-            warnings.warn(f"No CUDA graph could be recorded ({e!r:.120}): this goes on without one, more slowly.", stacklevel=3)
+            warnings.warn(f"No CUDA graph could be recorded ({e!r:.120}): this goes on without one, more slowly.",
+                          stacklevel=3)
 
 # %% ../nbs/00a_device.ipynb #71be6d8a
 def send(nest, device): # nested lists and tuples
     "A nest on a device: one copy for each type of tensor, for which the host does not wait."
-    tensors, device = [], torch.device(device)
+    device = torch.device(device)
+    tensors = []
     plan = flatten_nest(nest, tensors)
-    parts = {}
+    parts = {} # one iterator over tensors for each device and type
     for kind in {(t.device, t.dtype) for t in tensors}:
         same = [t for t in tensors if (t.device, t.dtype) == kind]
         packed = torch.cat([t.flatten() for t in same])
-        if device.type == "cuda" and not packed.is_cuda: packed = packed.pin_memory()
+        if device.type == "cuda" and not packed.is_cuda:
+            packed = packed.pin_memory()
         parts[kind] = iter(packed.to(device, non_blocking=True).split([t.numel() for t in same]))
     return fill_nest(plan, (next(parts[t.device, t.dtype]).view(t.shape) for t in tensors))
