@@ -12,9 +12,13 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from . import experiment as ex
+from . import core
 from .core import InputError, check_writable, data_root, load_tensors, read_json, write_json
+from .experiment import evaluated, run_baseline
 from .profiles import profile as settings_of
+from .record import commit, finished
+from .setting import Setting
+from .store import distilled, experts, prepare
 
 # %% ../nbs/16a_bare.ipynb #c301cda8
 CARRIED = ("tqdm", "platformdirs", "filelock") # pure Python, and small
@@ -28,7 +32,7 @@ def pack(profile: str, # a name, or the path of a TOML file
          root=None, folder="outputs", cifar10: str = "cifar10", # where the data are, and the results so far; which copy of CIFAR-10
         ) -> Path: # the folder
     "Put all that a profile needs into one folder."
-    to, package, root = check_writable(to), Path(ex.__file__).parent, data_root(root)
+    to, package, root = check_writable(to), Path(core.__file__).parent, data_root(root)
     if to.resolve().is_relative_to(root.resolve()): raise InputError(f"{to} lies inside of the data folder {root}: choose a folder elsewhere.")
     settings = settings_of(profile, cifar10, root=str(root.absolute()), folder=folder)
     for source in [package, *(Path(find_spec(name).origin).parent for name in CARRIED)]:
@@ -43,7 +47,7 @@ def pack(profile: str, # a name, or the path of a TOML file
     (to/"run.py").write_text("from dd_lnl.bare import main\n\nmain()\n")
     for notebook in (package.parent/"nbs"/"experiments"/f"{name}.ipynb" for name in SCRIPTS):
         if notebook.exists(): (to/f"{notebook.stem}.py").write_text(script(notebook)) # not beside an installed package
-    write_json(to/"pack.json", {"profile": Path(profile).name, "cifar10": cifar10, "commit": ex.commit()})
+    write_json(to/"pack.json", {"profile": Path(profile).name, "cifar10": cifar10, "commit": commit()})
     return to
 
 
@@ -77,19 +81,19 @@ def limit(seconds: float): # None: no limit
         signal.signal(signal.SIGALRM, held)
 
 
-def left(s: ex.Setting) -> list: # of (part, cell)
+def left(s: Setting) -> list: # of (part, cell)
     "The cells of a setting that are not finished."
-    return [(part, cell) for part in s.parts for cell in part.cells if not ex.finished(part, cell)]
+    return [(part, cell) for part in s.parts for cell in part.cells if not finished(part, cell)]
 
 
-def compute(s: ex.Setting):
+def compute(s: Setting):
     "Compute the missing cells of a setting, and say each result."
-    ready, trained = ex.prepare(s), {}
+    ready, trained = prepare(s), {}
     for part, cell in left(s):
-        if cell.ipc is None: record = ex.run_baseline(part, ready)
+        if cell.ipc is None: record = run_baseline(part, ready)
         else:
-            if part.distiller not in trained: trained[part.distiller] = ex.experts(part, ready)
-            record = ex.evaluated(part, ready, cell.ipc, ex.distilled(part, ready, cell.ipc, trained[part.distiller]))
+            if part.distiller not in trained: trained[part.distiller] = experts(part, ready)
+            record = evaluated(part, ready, cell.ipc, distilled(part, ready, cell.ipc, trained[part.distiller]))
         print(f"{cell.id}: {100 * record['mean']:.1f} ± {100 * record['std']:.1f} % ({record.get('distil_s', 0.):.0f} s distilling, {record['wall_s']:.0f} s judging)", flush=True)
 
 

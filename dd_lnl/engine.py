@@ -15,11 +15,14 @@ from time import sleep
 import torch
 from filelock import FileLock, Timeout
 
-from . import experiment, job
+from . import job
 from .core import InputError, check_writable, read_json, write_json
 from .device import pick_device
 from .profiles import PAPER
 from .progress import Progress
+from .record import record_path
+from .setting import Setting
+from .store import record_key
 
 # %% ../nbs/16_engine.ipynb #bd5e34d4
 def shipped(name: str) -> Path: # e.g. "setting.ipynb" or "Snakefile"
@@ -44,12 +47,12 @@ def entry(notebook: str, # its name
 NOT_FOR_BASELINE = ("distiller", "protocol", "ipcs", "controls", "judge_steps", "deviations") # parameters
 
 
-def executed(s: experiment.Setting) -> Path:
+def executed(s: Setting) -> Path:
     "Where the executed notebook of a setting goes."
     return s.home/"notebooks"/f"{s.id}.ipynb"
 
 
-def setting_entry(s: experiment.Setting) -> dict:
+def setting_entry(s: Setting) -> dict:
     "The notebook of a setting."
     baseline = s.protocol == "full"
     parameters = {}
@@ -131,7 +134,7 @@ class CellCount:
         self.total = sum(len(part.cells) for part in parts)
         self.missing = {} # {part's id: {record's path: its key}}
         for part in parts:
-            keys = {experiment.record_path(part, cell): experiment.record_key(part, cell.ipc) for cell in part.cells}
+            keys = {record_path(part, cell): record_key(part, cell.ipc) for cell in part.cells}
             self.missing[part.id] = keys
 
     def finished(self, part) -> int:

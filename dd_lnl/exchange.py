@@ -14,11 +14,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from . import data, experiment
+from . import data
 from .core import (InputError, Space, SyntheticSet, check_writable, choose, generator, load_tensors, read_json,
                          save_tensors, stage_key, whole_file, write_json)
 from .device import precision
 from .evaluation import PROTOCOLS, evaluate
+from .setting import CONTROLS, setting, space_method
+from .store import as_set
 
 # %% ../nbs/12e_exchange.ipynb #ebd23268
 def unclamped_pixels(syn: SyntheticSet) -> torch.Tensor: # (m, C, H, W)
@@ -99,7 +101,7 @@ def card(manifest: dict, shape: tuple) -> str: # shape of the images
     tau, tau_hat = m["tau"], m["tau_hat"]
     unknown = "how many labels were wrong is unknown"
     cut_apart = f"each holds {m['factor']}x{m['factor']} views, to be cut apart and enlarged"
-    is_control = m["distiller"] in experiment.CONTROLS
+    is_control = m["distiller"] in CONTROLS
     return CARD.format(
         cell=m["cell"], images=shape[0], shape="x".join(map(str, shape)), n_classes=len(m["class_names"]), ipc=m["ipc"],
         kind="real images chosen by" if is_control else "synthetic images distilled by",
@@ -135,7 +137,7 @@ def stored_set(home: Path, cell: str, root=None, size: int = None) -> tuple: # S
         raise InputError(f"The images of {cell} are not in {home/'cache'} (records are shared, caches are not): "
                          "make them again with `dd_lnl run` or `dd_lnl reproduce --fresh`.")
     values = {name: record[name] for name in ("dataset", "noise", "tau", "distiller", "protocol", "seed")}
-    s = experiment.setting(**values, ipcs=[record["ipc"]], size=size)
+    s = setting(**values, ipcs=[record["ipc"]], size=size)
     train, _ = data.load(s.dataset, root, size=size)
     if tuple(tensors["images"].shape[1:]) != train.in_shape:
         raise InputError(f"{cell} was made from images of another size: give the same --size.")
@@ -143,8 +145,8 @@ def stored_set(home: Path, cell: str, root=None, size: int = None) -> tuple: # S
     if record["key"] != stage_key("evaluation", synthetic=tensors["key"], **judged):
         raise InputError(f"The record of {cell} is not of the images in the cache: compute it again with "
                          "`dd_lnl reproduce`.")
-    space = data.space(experiment.space_method(s), s.dataset, train.images)
-    return experiment.unpack(tensors, space), record, list(train.class_names)
+    space = data.space(space_method(s), s.dataset, train.images)
+    return as_set(tensors, space), record, list(train.class_names)
 
 # %% ../nbs/12e_exchange.ipynb #0f8c7857
 NOT_IN_MANIFEST = ("log", "along", "accuracies", "peak_mib") # of a record

@@ -10,7 +10,9 @@ import pytest, torch
 from conftest import ROOT
 from PIL import Image
 
-from dd_lnl import cli, core, data, engine, experiment, noise
+from dd_lnl import cli, core, data, engine, noise
+from dd_lnl.setting import setting
+from dd_lnl.store import distilled, prepare
 
 ROWS = [f"{i}.png,{'test' if i < 4 else 'train'},{'ab'[i % 2]},{'ab'[i // 8]}" for i in range(16)]
 OWN = ["--dataset", "folder", "--root", "ROOT"]
@@ -121,9 +123,9 @@ def test_more_images_than_a_class_has_are_drawn_again_and_noted(distiller, says,
     own_folder(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path/"cache"))
     changes = dict(iterations=1, n_experts=1, width=4, factor=1, expert={"epochs": 1}) if distiller == "dance" else {}
-    s = experiment.setting(dataset="folder", root=str(tmp_path), noise="given", tau=None, distiller=distiller,
-                           protocol="dance", ipcs=[8], changes=changes, folder=str(tmp_path/"out"))
-    syn = experiment.distilled(s, experiment.prepare(s), 8)
+    s = setting(dataset="folder", root=str(tmp_path), noise="given", tau=None, distiller=distiller, protocol="dance",
+                ipcs=[8], changes=changes, folder=str(tmp_path/"out"))
+    syn = distilled(s, prepare(s), 8)
     assert len(syn.images) == 16 and syn.log["notes"][0] == says
 
 

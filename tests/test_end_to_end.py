@@ -7,8 +7,12 @@ from conftest import ROOT
 from PIL import Image
 from typer.testing import CliRunner
 
-from dd_lnl import bare, cli, engine, experiment, job, profiles, results
+from dd_lnl import bare, cli, engine, job, profiles, results
 from dd_lnl.core import InputError, load_tensors
+from dd_lnl.experiment import evaluated
+from dd_lnl.record import finished
+from dd_lnl.setting import setting
+from dd_lnl.store import distilled, experts, prepare
 
 TINY = dict(ipcs=[1, 2], n_eval=1, changes={"iterations": 4, "n_experts": 1, "expert": {"epochs": 1}})
 RANDOM = dict(distiller="random", protocol="dance", ipcs=[1], n_eval=1)
@@ -24,10 +28,10 @@ def papermill(notebook, output, **parameters):
 
 def walk(**values):
     "What the setting notebook does, without one."
-    s = experiment.setting(**values)
-    ready = experiment.prepare(s)
-    trained = experiment.experts(s, ready)
-    return [experiment.evaluated(s, ready, ipc, experiment.distilled(s, ready, ipc, trained)) for ipc in s.ipcs]
+    s = setting(**values)
+    ready = prepare(s)
+    trained = experts(s, ready)
+    return [evaluated(s, ready, ipc, distilled(s, ready, ipc, trained)) for ipc in s.ipcs]
 
 
 def records(folder):
@@ -196,11 +200,13 @@ DATM = dict(distiller="datm", ipcs=[1], changes={"iterations": 40, "syn_steps": 
                                                  "expert": {"n_experts": 2, "epochs": 6, "keep": 5}})
 DISTIL = f"""
 import sys
-from dd_lnl import experiment as ex, training
+from dd_lnl import training
+from dd_lnl.setting import setting
+from dd_lnl.store import distilled, experts, prepare
 training.SAVE_EVERY = 0.
-s = ex.setting(folder=sys.argv[1], **{DATM})
-ready = ex.prepare(s)
-ex.distilled(s, ready, 1, ex.experts(s, ready))
+s = setting(folder=sys.argv[1], **{DATM})
+ready = prepare(s)
+distilled(s, ready, 1, experts(s, ready))
 """
 
 
@@ -276,7 +282,7 @@ def test_a_packed_profile_is_cut_on_a_bare_machine_continued_elsewhere_and_merge
     taken = CliRunner().invoke(cli.app, ["merge", str(place/"elsewhere/outputs/own"), "--folder", str(place/"home")]).output
     assert "own: 2 records, 2 synthetic sets, 1 experts" in taken
     [s] = profiles.profile(str(place/"own.toml"), root=str(own), folder=str(place/"home"))
-    assert all(experiment.finished(s, cell) for cell in s.cells) # here it counts as computed
+    assert all(finished(s, cell) for cell in s.cells) # here it counts as computed
     walk(**tomllib.loads(OWN)["settings"][0] | {"tau": None}, root=str(own), folder=str(place/"whole"))
     assert records(place/"home") == records(place/"whole")
 
