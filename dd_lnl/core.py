@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['InputError', 'choose', 'build', 'override', 'exact_product', 'per_channel', 'Space', 'LabelledImages', 'members',
            'NoisyLabels', 'cut', 'enlarge', 'SyntheticSet', 'Cell', 'generator', 'spawn', 'data_root', 'cache_folder',
-           'whole_file', 'check_writable', 'write_json', 'read_json', 'save_tensors', 'load_tensors', 'fingerprint',
-           'claim', 'n_cores', 'peak_memory_mib']
+           'whole_file', 'check_writable', 'write_json', 'read_json', 'save_tensors', 'load_tensors', 'notebook_error',
+           'fingerprint', 'claim', 'n_cores', 'peak_memory_mib']
 
 # %% ../nbs/00_core.ipynb #bcbf6dee
 import difflib, hashlib, json, os, pickle, sys, tempfile
@@ -292,6 +292,16 @@ def load_tensors(path, device="cpu"): # None if absent or damaged
         return torch.load(path, map_location=device, weights_only=True)
     except (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError):
         return None
+
+# %% ../nbs/00_core.ipynb #c3986f11
+def notebook_error(path) -> str: # "" if there is none
+    "The error that ended an executed notebook, in one line."
+    notebook = read_json(path)
+    if notebook is None or "cells" not in notebook:
+        return "its notebook was not executed"
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    errors = [output for output in outputs if output["output_type"] == "error"]
+    return f"{errors[0]['ename']}: {errors[0]['evalue']}".splitlines()[0] if errors else ""
 
 # %% ../nbs/00_core.ipynb #5b236e8d
 def fingerprint(*tensors: torch.Tensor, # e.g. images and labels; the first dimension counts examples
