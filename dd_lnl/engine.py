@@ -16,7 +16,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from . import job
-from .core import InputError, check_writable, read_json, write_json
+from .core import InputError, check_writable, notebook_error, read_json, write_json
 from .device import pick_device
 from .profiles import PAPER
 from .progress import Progress
@@ -123,7 +123,7 @@ def run_engine(target: str, plan: Path, jobs: int, threads: int = 1, options=(),
     errors = {}
     for name, todo in read_json(plan)[target].items():
         if not (plan.parent/target/name).exists():
-            errors[name] = job.notebook_error(todo["output"]) or f"it ended early, see {log}"
+            errors[name] = notebook_error(todo["output"]) or f"it ended early, see {log}"
     return errors
 
 # %% ../nbs/16_engine.ipynb #afecdac7

@@ -7,8 +7,8 @@ from conftest import ROOT
 from PIL import Image
 from typer.testing import CliRunner
 
-from dd_lnl import bare, cli, engine, job, profiles, results
-from dd_lnl.core import InputError, load_tensors
+from dd_lnl import bare, cli, engine, profiles, results
+from dd_lnl.core import InputError, load_tensors, notebook_error
 from dd_lnl.experiment import evaluated
 from dd_lnl.record import finished
 from dd_lnl.setting import setting
@@ -182,7 +182,7 @@ def test_a_setting_that_fails_is_named_and_the_rest_is_complete(tmp_path, monkey
     with pytest.raises(typer.Exit): cli.reproduce_command("tiny", folder=str(tmp_path), jobs=2)
     said = capfd.readouterr().err
     for line in ("Failed: digits_sym0.4_datm_datm_seed0\n  InputError: Class", "fewer than IPC 200", "again: dd_lnl run --profile=tiny --distiller=datm"): assert line in said
-    assert job.notebook_error(tmp_path/"tiny/notebooks/digits_sym0.4_datm_datm_seed0.ipynb").startswith("InputError")
+    assert notebook_error(tmp_path/"tiny/notebooks/digits_sym0.4_datm_datm_seed0.ipynb").startswith("InputError")
     assert sorted(state(tmp_path)) == [f"digits_sym0.4_dance_dance_ipc{ipc}_seed0" for ipc in (1, 2)]
     assert (tmp_path/"tiny/figures/figure_2.png").exists()
 

@@ -27,7 +27,10 @@ FLOORS = { # from the ground up; modules that are still to be written have their
                                 "datm": "trajectories matching"}),
     "judging": Floor("evaluation", f"{GROUND} training"),
     "setting": Floor("setting store record experiment profiles exchange", CHEAP),
-    "evidence": Floor("results theory verdicts words figures report", "values"),
+    "evidence": Floor("results theory verdicts words figures theory_figures report", "values",
+                      beside={"theory": "results", "verdicts": "results theory", "words": "results theory verdicts",
+                              "figures": "results words", "theory_figures": "theory verdicts words figures",
+                              "report": "results words"}),
     "own_data": Floor("audit", f"{CHEAP} setting evidence"),
     "running": Floor("job engine bare verify cli __main__", f"{CHEAP} setting evidence own_data"),
 }
