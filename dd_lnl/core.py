@@ -77,7 +77,7 @@ def per_channel(values: tuple, dtype, device) -> torch.Tensor: # (1, C, 1, 1)
     "One number a channel."
     return torch.tensor(values, dtype=dtype, device=device).view(1, -1, 1, 1)
 
-
+# %% ../nbs/00_core.ipynb #41dc4048
 @dataclass(frozen=True, eq=False)
 class Space:
     "An invertible map from pixels in [0, 1] to a network's input: channel normalisation, then optional whitening."
@@ -130,7 +130,7 @@ class LabelledImages:
 
     def to(self, device): return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
-
+# %% ../nbs/00_core.ipynb #1f2e69fc
 def members(labels: torch.Tensor, # (n,) int64
             n_classes: int) -> list: # of n_classes index vectors, in data set order, on the CPU
     "The images of every class; each class must have one."
@@ -167,7 +167,7 @@ def enlarge(views: torch.Tensor, # (n, C, h, w)
         return views
     return F.interpolate(views, scale_factor=factor, mode="bilinear", align_corners=False)
 
-
+# %% ../nbs/00_core.ipynb #f5c5d721
 @dataclass(frozen=True, eq=False)
 class SyntheticSet:
     "The distilled images and what is needed to train on them."
@@ -189,7 +189,7 @@ class SyntheticSet:
         "The images as pixels, clamped for display."
         return self.space.decode(self.images).clamp(0, 1)
 
-
+# %% ../nbs/00_core.ipynb #dd8094dd
 @dataclass(frozen=True)
 class Cell:
     "One point of a figure: which data, which noise, which distiller, under which protocol, at which size and seed."
@@ -231,7 +231,7 @@ def cache_folder() -> Path:
     from platformdirs import user_cache_dir
     return Path(user_cache_dir("dd_lnl"))
 
-
+# %% ../nbs/00_core.ipynb #1df44fe4
 @contextmanager
 def whole_file(path):
     "Yields a temporary path; renames it to `path` when the block ends well, removes it otherwise."
@@ -314,7 +314,7 @@ def fingerprint(*tensors: torch.Tensor, # e.g. images and labels; the first dime
             digest.update(part.cpu().contiguous().numpy())
     return digest.hexdigest()
 
-
+# %% ../nbs/00_core.ipynb #1096c0cf
 def _flat(values: dict, start="") -> dict: # {"a": {"b": 1}, "c": 2} -> {"a.b": 1, "c": 2}
     flat = {}
     for name, value in values.items():

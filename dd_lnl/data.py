@@ -123,7 +123,7 @@ KNOWN = {"digits": DataInfo((1, 8, 8), 10, 1297, 500),
          "cifar100": DataInfo((3, 32, 32), 100, 50_000, 10_000),
          "tinyimagenet": DataInfo((3, 64, 64), 200, 100_000, 10_000)}
 
-
+# %% ../nbs/01_data.ipynb #169e8df4
 def _index_file(name, root): # -> the CSV file of a data set that is not in KNOWN
     return root/("index.csv" if name == "folder" else f"{name}.csv")
 
@@ -236,7 +236,7 @@ def _whitening(method, plain, train_images): # -> {name of a field of Space: flo
     return {"centre": centre.float(), "whiten": ((vectors / scale) @ vectors.T).float(),
             "unwhiten": ((vectors * scale) @ vectors.T).float()}
 
-
+# %% ../nbs/01_data.ipynb #f4c54957
 def space(method: str, # "datm" | "dance" | "rcig"
           dataset: str, # its name decides about constants
           train_images: torch.Tensor, # (n, C, H, W) pixels in [0, 1]; never test images

@@ -51,7 +51,7 @@ def serve_standard_streams():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     serve(sys.stdin.buffer, sys.stdout.buffer)
 
-
+# %% ../nbs/01b_decoding.ipynb #c68ab0a7
 class Worker:
     "A Python process that decodes."
     def __init__(self):
@@ -86,7 +86,7 @@ def portions(files, most: int = 256, most_bytes: int = 2**22): # (name, bytes or
     if portion:
         yield portion
 
-
+# %% ../nbs/01b_decoding.ipynb #1f0c6757
 def decode_all(files, # an iterable of (name, bytes or None), read as it is needed
                size: int = None, # see `pixels_of`
                n_workers: int = 0, # processes; below 2: in this one

@@ -136,7 +136,7 @@ def cuda_graph(f, inputs: list): # of tensors that stay where they are -> a func
         outputs = f(*inputs)
     return graph.replay, outputs
 
-
+# %% ../nbs/00a_device.ipynb #fd84650b
 class Graphed:
     "A function of nested tensors that draws nothing and asks the host nothing; recorded on a GPU, called on a CPU."
     def __init__(self, f, record=None): # record: instead of `cuda_graph` on a GPU

@@ -43,7 +43,7 @@ def _loose(root, stem, paths): # -> {path: file}, in the order of the paths
                 loose.update((path, file) for path, file in files.items() if os.path.isfile(file))
     return {path: loose[path] for path in paths if path in loose}
 
-
+# %% ../nbs/01a_image_files.ipynb #f4cf7b8a
 def locate(root: Path, stem: str, paths) -> tuple: # {path: file}, [archive]
     "Which paths are loose files, and the archives that may hold the others."
     loose = _loose(root, stem, paths)
@@ -98,7 +98,7 @@ def _check_image(index, path, image, in_shape): # image: see `decoding.attempt`;
     raise InputError(f"{where} has {here} pixels, others have {others}: "
                      "pass size=N, which resizes and crops all to N×N.")
 
-
+# %% ../nbs/01a_image_files.ipynb #718e1995
 def _decode(index, size, file):
     "Writes (n, 3, H, W) uint8 in the format .npy."
     from tqdm import tqdm
@@ -193,7 +193,7 @@ def _refuse_repeated(name, paths):
         if first.setdefault(path, row) != row:
             raise InputError(f"Row {row} of {name} repeats row {first[path]}'s image {path}: drop one.")
 
-
+# %% ../nbs/01a_image_files.ipynb #72ddf203
 def read_index(file: Path, # a CSV file
                column: str = None, # which labels; None: the default column
               ) -> Index:

@@ -45,7 +45,7 @@ def _imported(tree, package: str, modules: set) -> set: # modules: the names tha
         imported.update(name if name in modules else "__init__" for name in ours)
     return imported
 
-
+# %% ../nbs/00c_keys.ipynb #a13b0c2b
 @lru_cache(maxsize=None)
 def _read_module(file: Path, size: int, mtime: int, modules: frozenset) -> tuple: # -> a hash, the modules it imports
     "One module, parsed once as long as its file stays as it is."

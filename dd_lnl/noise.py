@@ -292,7 +292,7 @@ def human(name: str, # one of `HUMAN`
 # %% ../nbs/02_noise.ipynb #3afc7bbe
 SYNTHETIC = ("sym", "asym", "idn")
 
-
+# %% ../nbs/02_noise.ipynb #03a27c5d
 def noisy_labels(noise: str, # one of `SYNTHETIC` or `HUMAN`, "given", or the name of the column of `observed`
                  tau: float, # nominal rate of synthetic noise; None for labels that are noisy already
                  train: LabelledImages, # with the clean labels; for "given", with the noisy ones
