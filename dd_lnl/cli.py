@@ -174,7 +174,7 @@ def has_records(home: Path) -> bool: return any((home/"records").glob("*.json"))
 def build_report(home: Path):
     "Build the report, or say why there is none."
     if find_spec("sphinx") and find_spec("myst_nb"):
-        print(f"report: {os.path.relpath(report.build_report(home))}")
+        print(f"report: {os.path.relpath(report.build_site(home))}")
     else:
         print("No report was built: install it with `pip install 'dd_lnl[report]'`, then run `dd_lnl figures`.")
 

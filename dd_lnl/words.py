@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NAMES', 'BASELINE_NAMES', 'STEP_NAMES', 'MISSING_BASELINES', 'NUMBERS_OF', 'called', 'and_list', 'at_sizes',
-           'percent', 'spread', 'budget', 'wide', 'page', 'write_tables', 'missing_points', 'accuracy_summary',
+           'accuracy_text', 'spread', 'budget', 'wide', 'page', 'write_tables', 'missing_points', 'figure_summary',
            'sizes_needed', 'at_label', 'idea_summary', 'more_and_less', 'halves', 'all_in_part_or_not',
            'corollaries_summary', 'absorbed_summary', 'credit_summary', 'deciding_accuracies', 'deciding_sizes',
            'deciding_rate', 'deciding_cost', 'deciding_numbers', 'with_numbers', 'outcome', 'claims_summary',
@@ -47,7 +47,7 @@ def at_sizes(ipcs) -> str: # "IPC 1", "IPC 1, 10 and 50"
     return f"IPC {and_list(ipcs)}"
 
 
-def percent(point) -> str: # of anything with .mean and .std, as fractions
+def accuracy_text(point) -> str: # of anything with .mean and .std, as fractions
     "An accuracy as it stands in text."
     return f"{100 * point.mean:.1f} ± {100 * point.std:.1f}"
 
@@ -101,7 +101,7 @@ def page(table: pd.DataFrame, # points
              "IPC": table.ipc.astype(object).where(table.ipc.notna(), "all"),
              "epoch": table.selection.str.replace("_", " "),
              "± across": [f"{point.n:g} {point.spread}" for point in table.itertuples()]}
-    cells = table.assign(**index, text=[percent(point) for point in table.itertuples()])
+    cells = table.assign(**index, text=[accuracy_text(point) for point in table.itertuples()])
     return cells.set_index([*index, "label"]).text.unstack("label", fill_value="", sort=False)[list(labels(table))]
 
 # %% ../nbs/13c_words.ipynb #ded16f93
@@ -136,7 +136,7 @@ def missing_points(panel: Panel) -> list: # of strings, empty for a complete pan
     return clauses
 
 # %% ../nbs/13c_words.ipynb #6a645ca8
-def accuracy_summary(frame: pd.DataFrame, # records of one kind of noise
+def figure_summary(frame: pd.DataFrame, # records of one kind of noise
                     ) -> list: # of sentences
     "What the figure of these records shows."
     sentences = []
@@ -159,7 +159,7 @@ def sizes_needed(panel: Panel, compared: pd.DataFrame) -> str: # from `compariso
 
 def at_label(label: str, compared: pd.DataFrame) -> str: # from `comparisons`, at that label
     "Who beats which baseline at one noise rate, or with one set of human labels."
-    levels = [f"{BASELINE_NAMES[base.baseline]} {percent(base)} %" for base in compared.itertuples()]
+    levels = [f"{BASELINE_NAMES[base.baseline]} {accuracy_text(base)} %" for base in compared.itertuples()]
     clauses = []
     for distiller, own in compared.groupby("distiller", sort=False):
         beaten = [f"{BASELINE_NAMES[base.baseline]} at {at_sizes(base.beats)}"

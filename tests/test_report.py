@@ -8,7 +8,7 @@ os.environ["SE_OFFLINE"] = "true" # selenium is to use the installed driver and 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from dd_lnl.report import build_report
+from dd_lnl.report import build_site
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 SAMPLE = "digits_sym0.4_datm_datm_seed0" # its executed notebook is committed
@@ -26,7 +26,7 @@ def front(tmp_path_factory):
     for path in (committed/"notebooks").glob("*.ipynb"):
         if "_seed" not in path.stem or path.stem == SAMPLE:
             shutil.copy(path, home/"notebooks")
-    return build_report(home)
+    return build_site(home)
 
 
 @pytest.fixture(scope="module")
