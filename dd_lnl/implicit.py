@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['learner', 'mirrored', 'Support', 'all_images', 'pieces', 'traces_of', 'jacobian_vector', 'vector_jacobian',
-           'without_kernel', 'factor', 'ridge', 'sampler', 'support', 'inner_gradient', 'at_images', 'hessian_vector',
-           'adam_step', 'adam_steps', 'adam', 'falls_strictly', 'outer_loss', 'margin', 'tangent_bar', 'image_gradient',
-           'merge_mirrored', 'outer_gradients']
+           'without_kernel', 'counted_parameters', 'factor', 'ridge', 'sampler', 'support', 'inner_gradient',
+           'at_images', 'hessian_vector', 'adam_step', 'adam_steps', 'adam', 'falls_strictly', 'outer_loss', 'margin',
+           'tangent_bar', 'image_gradient', 'merge_mirrored', 'outer_gradients']
 
-# %% ../nbs/09_implicit.ipynb #6eddebcb
+# %% ../nbs/09_implicit.ipynb #897a256e
 from functools import partial
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from .derivatives import jvp, trace, vjp, vjp_dot
 from .device import send
 from .networks import convnet, depth_for, n_parameters
 
-# %% ../nbs/09_implicit.ipynb #e7dcb911
+# %% ../nbs/09_implicit.ipynb #dde16584
 def learner(train: LabelledImages, config): # config.width: of the first block -> function that makes a network
     "Builds the learner; up to three blocks deep its ReLU is rounded off."
     depth = depth_for(train.in_shape)
@@ -32,7 +32,7 @@ def learner(train: LabelledImages, config): # config.width: of the first block -
 def mirrored(X, Y, config): # (N, channels, H, W), (N, C) -> the n images and labels to learn from
     return (torch.cat([X, X.flip(-1)]), torch.cat([Y, Y])) if config.mirror else (X, Y)
 
-# %% ../nbs/09_implicit.ipynb #879f1ddc
+# %% ../nbs/09_implicit.ipynb #8e80036a
 class Support(NamedTuple):
     "The synthetic images as one iteration sees them."
     net: torch.nn.Module
@@ -44,6 +44,7 @@ class Support(NamedTuple):
     jitter: float # what A needed to have one, as a share of K's mean diagonal; usually 0
     c0: float # λ/(nC)
     mirror: bool
+    head_kernel: bool # whether the head's kernel counts in g, H and v
     traces: list # activations, by pieces; None: computed again whenever needed
     sample: object # draws the index of the images that the next product goes through; `all_images` but in large sets
 
@@ -60,7 +61,7 @@ def traces_of(S: Support, index=slice(None)): # which images -> one list a piece
     "What the derivatives need of these images."
     return S.traces or (trace(S.net, S.theta, x)[1] for x in pieces(S.net, S.x[index]))
 
-# %% ../nbs/09_implicit.ipynb #e54065e1
+# %% ../nbs/09_implicit.ipynb #9a3f953f
 def jacobian_vector(S: Support, v: torch.Tensor, # (P,)
                     traces=None, # of m images; None: of all n
                    ) -> torch.Tensor: # (m, C) float64
@@ -81,7 +82,12 @@ def without_kernel(net, g: torch.Tensor) -> torch.Tensor: # (P,), changed in pla
     g[-n_parameters(net.head):-net.head.out_features] = 0
     return g
 
-# %% ../nbs/09_implicit.ipynb #7645e53f
+
+def counted_parameters(S: Support, g: torch.Tensor) -> torch.Tensor: # (P,), may change in place
+    "g, with zeros for the head's kernel unless it counts in g, H and v."
+    return g if S.head_kernel else without_kernel(S.net, g)
+
+# %% ../nbs/09_implicit.ipynb #ee541846
 def factor(K: torch.Tensor, lam: float): # (n, n) float64 -> (n, n), jitter
     "The Cholesky factor of K + λI, and the share of K's mean diagonal that had to be added to find one."
     for jitter in (0., *(10.**k for k in range(-12, 1))):
@@ -98,7 +104,7 @@ def ridge(S: Support, r: torch.Tensor) -> torch.Tensor: # (n, C) -> (n, C)
     "A⁻¹ r."
     return torch.cholesky_solve(r, S.root)
 
-# %% ../nbs/09_implicit.ipynb #6e4fbfbb
+# %% ../nbs/09_implicit.ipynb #d4d7f809
 def sampler(n: int, config, rng, device): # -> function without arguments
     "Draws the images that a product goes through: `config.subset` random ones of n, or all."
     if not config.subset:
@@ -108,7 +114,7 @@ def sampler(n: int, config, rng, device): # -> function without arguments
 
 def support(net, theta, # (P,)
             X, Y, # (N, channels, H, W), (N, C)
-            config, # its `l2`, `mirror` and `subset`
+            config, # its `l2`, `mirror`, `subset` and `head_kernel`
             rng=None, # draws subsets
            ) -> Support:
     "Linearise the network at theta on the synthetic images, and factor their kernel."
@@ -118,9 +124,10 @@ def support(net, theta, # (P,)
     stored = None if config.subset else list(traces)
     h = torch.cat([traced[-1].double() for traced in stored or traces]) # the head stores its input
     sample = sampler(len(x), config, rng, x.device)
-    return Support(net, theta, x, y.double(), h, *factor(h @ h.T, lam), lam / y.numel(), config.mirror, stored, sample)
+    return Support(net, theta, x, y.double(), h, *factor(h @ h.T, lam), lam / y.numel(), config.mirror,
+                   config.head_kernel, stored, sample)
 
-# %% ../nbs/09_implicit.ipynb #62c4d05e
+# %% ../nbs/09_implicit.ipynb #5a950a51
 def inner_gradient(S: Support, delta: torch.Tensor = None) -> torch.Tensor: # (P,), None for zero -> (P,)
     "The gradient of the inner loss (eq. 4)."
     index = S.sample()
@@ -142,9 +149,9 @@ def hessian_vector(S: Support, v: torch.Tensor) -> torch.Tensor: # (P,) -> (P,)
     index = S.sample()
     traces = list(traces_of(S, index))
     u = ridge(S, at_images(S, jacobian_vector(S, v, traces), index))
-    return S.c0 * (v + without_kernel(S.net, vector_jacobian(S, u[index], traces)))
+    return S.c0 * (v + counted_parameters(S, vector_jacobian(S, u[index], traces)))
 
-# %% ../nbs/09_implicit.ipynb #5ca26349
+# %% ../nbs/09_implicit.ipynb #9c3bc79e
 def adam_step(x, g, m, s, k, lr): # (P,) each
     "One step of Adam; x, m and s change in place, k counts steps, with this one."
     m.lerp_(g, .1)
@@ -178,7 +185,7 @@ def falls_strictly(gradient, at_0: torch.Tensor, lr) -> bool: # as `adam_steps`
         before = value
     return True
 
-# %% ../nbs/09_implicit.ipynb #aab061b5
+# %% ../nbs/09_implicit.ipynb #a567bb46
 def outer_loss(S: Support, delta, theta_f, t, real, labels): # -> loss (), J_Tᵀ P̄ (P,), Q (F, C), ∂/∂t ()
     "The first term of eq. 5, and what its gradients need of the real images; theta_f (F, C) is the final layer."
     sums = [0] * 4
@@ -202,7 +209,7 @@ def margin(y: torch.Tensor): # (n, C) -> (), (n, C)
     up = (lead < most).to(y) / len(y)
     return lead.clamp(max=most).mean(), torch.zeros_like(y).scatter(1, top.indices, torch.cat([up, -up], 1))
 
-# %% ../nbs/09_implicit.ipynb #102d1155
+# %% ../nbs/09_implicit.ipynb #176fbffc
 def tangent_bar(S: Support, traced, v, u, features=0.): # v (P,), u (m, C), features (m, F) -> (m, channels, H, W)
     "The gradient of <u, J v> + <features, h> for the images of one piece."
     bars = vjp(S.net, S.theta, traced, u, params=False)[0]
@@ -232,7 +239,7 @@ def merge_mirrored(S: Support, image, label): # gradients for n images and label
     (a, b), (c, d) = image.chunk(2), label.chunk(2)
     return a + b.flip(-1), c + d
 
-# %% ../nbs/09_implicit.ipynb #0ae5d4bf
+# %% ../nbs/09_implicit.ipynb #29f3a1b3
 def outer_gradients(S: Support, t: torch.Tensor, # () log-temperature
                     real, labels, # (B, channels, H, W) inputs, (B,) int64
                     rates, # step sizes of the two solves
@@ -245,7 +252,7 @@ def outer_gradients(S: Support, t: torch.Tensor, # () log-temperature
     beta = ridge(S, S.h @ Q)
     index = S.sample()
     traces = list(traces_of(S, index))
-    g = without_kernel(S.net, g - vector_jacobian(S, beta[index], traces))
+    g = counted_parameters(S, g - vector_jacobian(S, beta[index], traces))
     bonus, bonus_gradient = margin(S.y)
     images = image_gradient(S, index, traces, delta, alpha, beta, Q)
     direct = *merge_mirrored(S, images, beta - bonus_gradient), t_bar

@@ -32,6 +32,7 @@ class RcigConfig:
     width: int = 128 # of the network's first block
     mirror: bool = True # learn from every image and its mirror image
     l2: float = 5e-4 # λ is this times the number of stored images
+    head_kernel: bool = True # the head's kernel counts in g, H and v, as in the reference (see the last section)
     subset: int | None = None # large-set mode: products go through this many random images at a time
     batch_real: int = 1024 # real images an iteration
     lr_img: float = .003
@@ -189,7 +190,7 @@ def check_memory(train: LabelledImages, config: RcigConfig):
         raise InputError(f"IPC {config.ipc} needs about {need / 2**30:.0f} GiB, and there are {have / 2**30:.0f}: "
                          "set subset, the number of images that products go through at a time, or use a smaller IPC.")
 
-# %% ../nbs/09a_rcig.ipynb #2e4c7ae1
+# %% ../nbs/09a_rcig.ipynb #a0e92bc6
 def forward_passes(config: RcigConfig, n_classes: int) -> float:
     "Average work of an iteration in forward passes of one image, without the search for step sizes."
     n = config.ipc * n_classes * (1 + config.mirror)
@@ -243,7 +244,7 @@ def iterate(state: dict, i: int, net, train: LabelledImages, config: RcigConfig,
     lr_inner, lr_hinv = state["step_sizes"]
     return {"loss": loss, "temperature": state["psi"][2].exp(), "lr_inner": lr_inner, "lr_hinv": lr_hinv}
 
-# %% ../nbs/09a_rcig.ipynb #ae5ce5d6
+# %% ../nbs/09a_rcig.ipynb #64c623dc
 class PoolCheckpoint(Checkpoint):
     "A checkpoint that writes only the models of the pool that changed."
     def model_file(self, model: int, version: int) -> Path:

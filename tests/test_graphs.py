@@ -134,7 +134,8 @@ def test_rcig(card):
     x, y = rcig.mirrored(torch.rand(C, 3, 8, 8), torch.rand(C, C), config)
     traces, A = [derivatives.trace(net, theta, x)[1]], torch.rand(len(x), len(x), dtype=torch.float64)
     features = traces[0][-1].double()
-    S = implicit.Support(net, theta, x, y.double(), features, A, 0., 1e-6, True, traces, implicit.all_images)
+    S = implicit.Support(net, theta, x, y.double(), features, A, 0., 1e-6, True, True, traces,
+                         implicit.all_images)
     real, labels = torch.rand(6, 3, 8, 8), torch.zeros(6, dtype=torch.int64)
     step_sizes = list(torch.rand(2, dtype=torch.float64))
     loss, direct, indirect, path = recorded(rcig.outer_gradients, S, torch.zeros(()), real, labels, step_sizes)
