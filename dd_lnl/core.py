@@ -6,10 +6,10 @@
 __all__ = ['InputError', 'choose', 'build', 'override', 'exact_product', 'per_channel', 'Space', 'LabelledImages', 'members',
            'NoisyLabels', 'cut', 'enlarge', 'SyntheticSet', 'Cell', 'generator', 'spawn', 'data_root', 'cache_folder',
            'whole_file', 'check_writable', 'write_json', 'read_json', 'save_tensors', 'load_tensors', 'notebook_error',
-           'fingerprint', 'claim', 'n_cores', 'peak_memory_mib']
+           'fingerprint', 'claim', 'n_cores', 'total_memory', 'peak_memory_mib']
 
 # %% ../nbs/00_core.ipynb #bcbf6dee
-import difflib, hashlib, json, os, pickle, sys, tempfile
+import difflib, hashlib, json, math, os, pickle, sys, tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
@@ -342,9 +342,21 @@ def claim(folder, name: str, # of the stage, e.g. "dance"
 # %% ../nbs/00_core.ipynb #a77c54b5
 def n_cores() -> int:
     "The CPU cores that this process may use: its affinity; on macOS, which has none, all logical cores."
-    import psutil
+    try:
+        import psutil
+    except ImportError:
+        return os.cpu_count() or 1
     process = psutil.Process()
     return len(process.cpu_affinity()) if hasattr(process, "cpu_affinity") else psutil.cpu_count() or 1
+
+
+def total_memory() -> float: # bytes
+    "The memory of this machine; infinite where nobody can tell."
+    try:
+        import psutil
+    except ImportError:
+        return math.inf
+    return psutil.virtual_memory().total
 
 
 def peak_memory_mib() -> float: # of this process alone, without its children
@@ -353,6 +365,7 @@ def peak_memory_mib() -> float: # of this process alone, without its children
         import resource
     except ImportError: # Windows
         import psutil
-        return psutil.Process().memory_info().peak_wset / 2**20
+        memory = psutil.Process().memory_info()
+        return getattr(memory, "peak_wset", memory.rss) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024 # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

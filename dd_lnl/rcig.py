@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from .core import (InputError, LabelledImages, SyntheticSet, claim, fingerprint, generator, load_tensors, members,
-                         override, save_tensors)
+                         override, save_tensors, total_memory)
 from .derivatives import trace, vjp
 from .device import Graphed, send
 from .implicit import (adam, adam_step, falls_strictly, learner, mirrored, outer_gradients, pieces, sampler,
@@ -182,10 +182,9 @@ def memory(train: LabelledImages, config: RcigConfig) -> int: # bytes
 
 def check_memory(train: LabelledImages, config: RcigConfig):
     "Refuse now what would run out of memory later."
-    import psutil
     device, need = train.images.device, memory(train, config)
     on_gpu = device.type == "cuda"
-    have = torch.cuda.get_device_properties(device).total_memory if on_gpu else psutil.virtual_memory().total
+    have = torch.cuda.get_device_properties(device).total_memory if on_gpu else total_memory()
     if need > have:
         raise InputError(f"IPC {config.ipc} needs about {need / 2**30:.0f} GiB, and there are {have / 2**30:.0f}: "
                          "set subset, the number of images that products go through at a time, or use a smaller IPC.")
