@@ -356,7 +356,7 @@ app.command("evaluate")(evaluate_command)
 def pack_command(to: Annotated[str, typer.Option(help="The folder to write.")], profile: Profile = "lite",
                  root: Root = None, folder: Folder = "outputs", cifar10: Cifar10 = "cifar10"):
     "Put a profile with its code, data and state into one folder that runs where only PyTorch is."
-    packed = bare.pack(profile, to, root, folder, cifar10)
+    packed = bare.pack_profile(profile, to, root, folder, cifar10)
     print(f"There, in {packed}: python run.py --device cuda --seconds 540")
 
 
@@ -365,7 +365,7 @@ def merge_command(source: Annotated[str, typer.Argument(
                   folder: Folder = "outputs"):
     "Take the results of another folder over into FOLDER, under the same profile's name."
     into = Path(folder)/Path(source).resolve().name
-    taken = bare.merge(source, into)
+    taken = bare.merge_results(source, into)
     print(f"{into}: {', '.join(f'{n} {what}' for what, n in taken.items())} taken over.")
 
 

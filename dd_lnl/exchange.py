@@ -16,11 +16,11 @@ import torch.nn.functional as F
 
 from . import data
 from .core import (InputError, Space, SyntheticSet, check_writable, choose, generator, load_tensors, read_json,
-                         save_tensors, stage_key, whole_file, write_json)
+                         save_tensors, whole_file, write_json)
 from .device import precision
 from .evaluation import PROTOCOLS, evaluate
-from .setting import CONTROLS, setting, space_method
-from .store import as_set
+from .setting import CONTROLS, SPACES, setting
+from .store import as_set, prepare, test_subset
 
 # %% ../nbs/12e_exchange.ipynb #ebd23268
 def unclamped_pixels(syn: SyntheticSet) -> torch.Tensor: # (m, C, H, W)
@@ -137,16 +137,17 @@ def stored_set(home: Path, cell: str, root=None, size: int = None) -> tuple: # S
         raise InputError(f"The images of {cell} are not in {home/'cache'} (records are shared, caches are not): "
                          "make them again with `dd_lnl run` or `dd_lnl reproduce --fresh`.")
     values = {name: record[name] for name in ("dataset", "noise", "tau", "distiller", "protocol", "seed")}
-    s = setting(**values, ipcs=[record["ipc"]], size=size)
-    train, _ = data.load(s.dataset, root, size=size)
+    n_images = {name: record.get(f"{name}_per_class") for name in ("n_train", "n_test")}
+    s = setting(**values, **n_images, ipcs=[record["ipc"]], root=root, size=size,
+                folder=str(home.parent), profile=home.name)
+    train = prepare(s).train
     if tuple(tensors["images"].shape[1:]) != train.in_shape:
         raise InputError(f"{cell} was made from images of another size: give the same --size.")
-    judged = dict(protocol=record["protocol"], n_eval=record["n"], judge_steps=record.get("judge_steps"))
-    if record["key"] != stage_key("evaluation", synthetic=tensors["key"], **judged):
+    if record.get("set_key") != tensors["key"]:
         raise InputError(f"The record of {cell} is not of the images in the cache: compute it again with "
                          "`dd_lnl reproduce`.")
-    space = data.space(space_method(s), s.dataset, train.images)
-    return as_set(tensors, space), record, list(train.class_names)
+    syn = replace(as_set(tensors, train.space), lr=record["learned_lr"]) # of a control it is DATM's
+    return syn, record, list(train.class_names)
 
 # %% ../nbs/12e_exchange.ipynb #0f8c7857
 NOT_IN_MANIFEST = ("log", "along", "accuracies", "peak_mib") # of a record
@@ -245,12 +246,13 @@ def read_set(folder: Path, dataset: str, protocol: str, space: str, root, size, 
     manifest = manifest | {name: value for name, value in [("dataset", dataset), ("protocol", protocol)] if value}
     dataset, protocol = manifest["dataset"], choose("protocol", manifest["protocol"], PROTOCOLS)
     train, test = data.load(dataset, root, device=device or "cpu", size=size)
+    test = test_subset(test, manifest.get("n_test_per_class"))
     if not ours:
         choose("space", space, ["pixels", *USE_ZCA])
         fitted = Space() if space == "pixels" else data.space(space, dataset, train.images)
         syn = read_theirs(folder, fitted, test.n_classes, protocol)
     if syn.space.name == "pixels":
-        own = data.space(protocol.split("_")[0], dataset, train.images)
+        own = data.space(SPACES.get(protocol, protocol), dataset, train.images)
         syn = replace(syn, images=own.encode(syn.images.to(train.images)), space=own)
     return syn.to(train.images.device), manifest, test
 
@@ -266,4 +268,5 @@ def evaluate_folder(folder, *,
     stage = [manifest["distiller"], protocol, manifest["ipc"]] if "distiller" in manifest else []
     rng = generator(manifest.get("seed", 0) if seed is None else seed, "evaluate", *stage)
     with precision(manifest.get("precision", "tf32"), test.images.device):
-        return evaluate(syn, test, protocol, n_eval, rng, arch, progress, manifest.get("judge_steps"))
+        return evaluate(syn, test, protocol, n_eval, rng, arch, progress, manifest.get("judge_steps"),
+                        manifest.get("judge_width"))

@@ -45,7 +45,7 @@ def evaluated(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet) -> dict:
     log = {name: values for name, values in syn.log.items() if name not in ("distil_s", "notes")}
     record = write_record(
         s, ready, replace(s.cells[0], ipc=ipc), accuracies, wall_s, matrices, distil_s=syn.log["distil_s"],
-        experts_s=experts_s(s), notes=syn.log.get("notes", []), learned_lr=syn.lr,
+        experts_s=experts_s(s), notes=syn.log.get("notes", []), learned_lr=syn.lr, set_key=set_key(s, ipc),
         reduced=reduced(s, test.in_shape, n_examples, ipc),
         config={"distil": asdict(config(s, ipc)), "protocol": asdict(protocol)}, log=log,
         along=snapshot_accuracies(s, ready, ipc, syn, accuracies[0]))

@@ -90,6 +90,8 @@ def images_of(s: Setting, ready: Prepared) -> dict:
     if ready.index is not None:
         places = hashlib.sha256(ready.index.numpy().tobytes()).hexdigest()[:16]
         values |= {"n_train_per_class": s.n_train, "train_places": places}
+    if s.n_test is not None:
+        values["n_test_per_class"] = s.n_test
     return values
 
 # %% ../nbs/12b_record.ipynb #fef2ad59

@@ -254,7 +254,7 @@ tau = "none"
 distiller = "dance"
 ipcs = [1, 2]
 n_eval = 1
-changes = {iterations = 400, n_experts = 1, expert = {epochs = 1}}
+changes = {iterations = 60, n_experts = 1, expert = {epochs = 1}}
 """
 BARE = """
 import sys
@@ -270,7 +270,7 @@ def test_a_packed_profile_is_cut_on_a_bare_machine_continued_elsewhere_and_merge
     place = tmp_path_factory.mktemp("bare")
     (place/"own.toml").write_text(OWN)
     run = lambda folder: subprocess.Popen([sys.executable, "-c", BARE, "--device", "cpu"], cwd=folder, stdout=subprocess.PIPE, text=True)
-    bare.pack(str(place/"own.toml"), place/"packed", root=own, folder=str(place/"home"))
+    bare.pack_profile(str(place/"own.toml"), place/"packed", root=own, folder=str(place/"home"))
     cut, stop = run(place/"packed"), time.monotonic() + 120
     while not list(place.glob("packed/outputs/own/cache/unfinished/*/dance.pt")) and cut.poll() is None and time.monotonic() < stop: time.sleep(.005)
     cut.kill()
