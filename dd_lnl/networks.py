@@ -17,7 +17,7 @@ from torch import nn
 from torch.func import functional_call
 
 from .core import InputError, choose
-from .device import autocast
+from .device import autocast, rounded
 
 # %% ../nbs/03_networks.ipynb #4d3b42d8
 CACHE = 8 * 2**20 # bytes that the widest map of a piece may take; about what two CPU cores have in their caches
@@ -26,15 +26,38 @@ FUSED = ("cuda",) # kinds of devices with a kernel for norm, ReLU and pool
 
 class Blocks(nn.Sequential):
     "Layers that treat every image alone; a CPU takes a large batch in pieces that fit its cache."
-    def __init__(self, *layers, map_floats): # map_floats: size of one image's widest map
+    def __init__(self, *layers,
+                 map_floats, # size of one image's widest map
+                 standard=False): # convolution, instance norm, ReLU and pool, on even sides throughout
         super().__init__(*layers)
+        self.standard = standard
         self.piece = max(8, CACHE // (4 * map_floats))
 
     def forward(self, x): # (n, C, H, W) -> (n, features)
-        run = self.fused if x.device.type in FUSED else super().forward
+        run = super().forward
+        if x.device.type in FUSED:
+            run = self.fused
+        elif self.has_kernels(x):
+            run = self.compiled
         if x.is_cuda or len(x) <= self.piece:
             return run(x)
         return torch.cat([run(part) for part in x.split(self.piece)])
+
+    def has_kernels(self, like: torch.Tensor) -> bool: # like: inputs or parameters
+        "Whether the kernels of a CPU do for these layers."
+        if not self.standard or like.device.type != "cpu" or rounded(like)[0] is not like: # bf16 is for plain layers
+            return False
+        from dd_lnl import fused_cpu # here, because a GPU need not wait for numba
+        return fused_cpu.usable(like)
+
+    def compiled(self, x):
+        "The same function, each convolution and what follows it as one step of autograd with a CPU's kernels."
+        from dd_lnl.fused_cpu import ConvolutionBlock
+        *layers, flatten = self
+        x = x.contiguous(memory_format=torch.channels_last)
+        for convolution, norm in zip(layers[::4], layers[1::4]):
+            x = ConvolutionBlock.apply(x, convolution.weight, convolution.bias, norm.weight, norm.bias, norm.eps)
+        return flatten(x)
 
     def fused(self, x):
         "The same function, with one kernel for what stands between two convolutions, where it works."
@@ -119,7 +142,9 @@ def convnet(in_shape, # (C, H, W) of one image
         out = width * growth**i
         layers += [nn.Conv2d(channels, out, 3, padding=1), make_norm(out), activation(), Pool()]
         channels = out
-    body = Blocks(*layers, nn.Flatten(), map_floats=width*h*w)
+    even = h % 2**depth == 0 and w % 2**depth == 0
+    standard = norm == "instance" and activation is nn.ReLU and even
+    body = Blocks(*layers, nn.Flatten(), map_floats=width*h*w, standard=standard)
     net = ConvNet(body, channels * (h >> depth) * (w >> depth), n_classes)
     if choose("init", init, ["torch", "lecun"]) == "lecun":
         net.apply(init_lecun)
