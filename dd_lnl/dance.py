@@ -11,7 +11,7 @@ __all__ = ['PRESETS', 'DanceConfig', 'preset', 'encoder', 'training_groups', 'pr
 # %% ../nbs/08_dance.ipynb #a37f7f28
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,11 +132,13 @@ def real_batches(labels, n_classes, batch, rng):
     sizes = counts.clamp(max=batch)
     place = torch.arange(int(sizes.max())) # in a batch
     weight = (place < sizes[:, None]) / sizes[:, None]
-    padding = torch.arange(padded.shape[1]) >= counts[:, None]
-    while True:
-        keys = torch.rand(padded.shape, generator=rng).masked_fill(padding, 2.) # padding goes last
-        orders = padded.gather(1, keys.argsort(1))
-        yield orders.gather(1, place.minimum(sizes[:, None] - 1)), weight
+    orders, rounds = torch.empty_like(padded), counts // sizes
+    for i in count():
+        again = i % rounds == 0 # classes that are shuffled now
+        keys = torch.rand(int(again.sum()), padded.shape[1], generator=rng)
+        keys[torch.arange(padded.shape[1]) >= counts[again, None]] = 2. # padding goes last
+        orders[again] = padded[again].gather(1, keys.argsort(1))
+        yield orders.gather(1, ((i % rounds) * sizes)[:, None] + place.minimum(sizes[:, None] - 1)), weight
 
 # %% ../nbs/08_dance.ipynb #fe46181c
 class Draws(NamedTuple):
