@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['DIGITS', 'PRESETS', 'RcigConfig', 'preset', 'adabelief', 'descend', 'averages', 'regression_gradient', 'train_model',
            'train_in_pool', 'search_step_sizes', 'adapt_step_size', 'first_images', 'real_batch', 'memory',
-           'check_memory', 'forward_passes', 'zeros_for', 'first_state', 'iterate', 'PoolCheckpoint', 'run', 'distil']
+           'check_memory', 'support_sizes', 'solve_passes', 'forward_passes', 'zeros_for', 'first_state', 'iterate',
+           'PoolCheckpoint', 'run', 'distil']
 
 # %% ../nbs/09a_rcig.ipynb #88613c22
 from dataclasses import asdict, dataclass
@@ -190,14 +191,23 @@ def check_memory(train: LabelledImages, config: RcigConfig):
                          "set subset, the number of images that products go through at a time, or use a smaller IPC.")
 
 # %% ../nbs/09a_rcig.ipynb #a0e92bc6
-def forward_passes(config: RcigConfig, n_classes: int) -> float:
-    "Average work of an iteration in forward passes of one image, without the search for step sizes."
+def support_sizes(config: RcigConfig, n_classes: int) -> tuple: # images in all, in a subset, traced at each draw of one
+    "How many images take part in an iteration."
     n = config.ipc * n_classes * (1 + config.mirror)
     m = min(config.subset or n, n)
-    new_traces = m if config.subset else 0 # at each draw of a subset
-    features = n
-    inner = 20 * ((3 * n if config.subset else 2 * n) + 2 * m + new_traces)
-    hessian = 19 * (4 * m + new_traces)
+    return n, m, m if config.subset else 0
+
+
+def solve_passes(config: RcigConfig, n_classes: int) -> tuple: # of the inner solve, of the one with the Hessian
+    "The work of the two solves of an iteration in forward passes of one image."
+    n, m, new_traces = support_sizes(config, n_classes)
+    return 20 * ((3 * n if config.subset else 2 * n) + 2 * m + new_traces), 19 * (4 * m + new_traces)
+
+
+def forward_passes(config: RcigConfig, n_classes: int) -> float:
+    "Average work of an iteration in forward passes of one image, without the search for step sizes."
+    features, m, new_traces = support_sizes(config, n_classes)
+    inner, hessian = solve_passes(config, n_classes)
     direct = new_traces + 2 * m + 5 * m
     implicit = new_traces + 2 * m + 2 * 5 * m
     pool = (config.pool_steps + 1) / 2 * 3 * m
