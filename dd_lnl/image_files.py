@@ -17,6 +17,7 @@ import numpy as np
 
 from .core import InputError, cache_folder, check_writable, choose, n_cores, read_json, whole_file, write_json
 from .decoding import decode_all
+from .progress import Progress
 
 # %% ../nbs/01a_image_files.ipynb #d31eb6a6
 @dataclass(frozen=True, eq=False)
@@ -101,14 +102,13 @@ def _check_image(index, path, image, in_shape): # image: see `decoding.attempt`;
 # %% ../nbs/01a_image_files.ipynb #718e1995
 def _decode(index, size, file):
     "Writes (n, 3, H, W) uint8 in the format .npy."
-    from tqdm import tqdm
     places = {path: place for place, path in enumerate(index.paths)}
     n_workers = min(n_cores(), len(places) // 1000) # a process must be worth its start
     files = read_files(index.root, index.stem, index.paths)
-    bar = tqdm(desc=f"Decoding {index.name}", total=len(places), disable=len(places) < 1000)
+    progress = Progress(f"Decoding {index.name}", "images")
     in_shape = None
-    with closing(decode_all(files, size, n_workers)) as images, bar, open(file, "wb") as f:
-        for path, image in images:
+    with closing(decode_all(files, size, n_workers)) as images, closing(progress), open(file, "wb") as f:
+        for done, (path, image) in enumerate(images, 1):
             _check_image(index, path, image, in_shape)
             if in_shape is None:
                 in_shape = image.shape
@@ -117,7 +117,7 @@ def _decode(index, size, file):
                 start = f.tell()
             f.seek(start + places[path] * image.size)
             f.write(image.tobytes())
-            bar.update()
+            progress(done, len(places))
 
 # %% ../nbs/01a_image_files.ipynb #9eded086
 def stamp(file) -> tuple: # name, length, time of change
