@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['USE_ZCA', 'LOST', 'CARD', 'NOT_IN_MANIFEST', 'unclamped_pixels', 'space_tensors', 'space_from', 'are_probabilities',
-           'for_dd_ranking', 'card', 'read_record', 'stored_set', 'export_set', 'read_ours', 'the_file', 'as_targets',
+           'for_dd_ranking', 'card', 'read_record', 'stored_set', 'export_set', 'read_ours', 'the_file', 'read_labels',
            'read_theirs', 'read_set', 'evaluate_folder']
 
 # %% ../nbs/12e_exchange.ipynb #6b701149
@@ -201,7 +201,7 @@ def the_file(folder: Path, name: str) -> Path: # "images" | "labels"
     return files[0]
 
 # %% ../nbs/12e_exchange.ipynb #84b9c01f
-def as_targets(labels: torch.Tensor, # (n,) whole numbers, or (n, n_classes)
+def read_labels(labels: torch.Tensor, # (n,) whole numbers, or (n, n_classes)
                n_classes: int, protocol: str) -> torch.Tensor: # (n, n_classes)
     "Targets from published labels; an `InputError` if they are centred."
     if labels.ndim == 1:
@@ -223,7 +223,7 @@ def read_theirs(folder: Path, space: Space, n_classes: int, # images are in this
     if not are_tensors or len(images) != len(labels) or (labels.ndim == 1 and labels.max() >= n_classes):
         raise InputError(f"{folder} needs as many labels as images, whole numbers below {n_classes} or rows of "
                          f"{n_classes}, saved as plain tensors.")
-    images, targets = images.detach().float(), as_targets(labels.detach(), n_classes, protocol)
+    images, targets = images.detach().float(), read_labels(labels.detach(), n_classes, protocol)
     if space.name == "pixels" and (images.min() < -1 or images.max() > 2):
         raise InputError(f"The images in {folder} reach from {images.min():.1f} to {images.max():.1f} and are no "
                          "pixels in [0, 1]: say with --space whose normalisation they are in.")
