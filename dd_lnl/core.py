@@ -18,8 +18,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from .keys import stage_key
-
 # %% ../nbs/00_core.ipynb #219994d3
 class InputError(ValueError):
     "Something a user can correct: one sentence that says what is wrong and what to do."

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from .core import (InputError, LabelledImages, Space, choose, data_root, fingerprint, load_tensors, members,
-                         save_tensors, stage_key)
+                         save_tensors)
 from .device import pick_device
 from .image_files import CIFAR10_NAMES, Index, decoded, hash_files, read_files, read_index, stamp, survey
+from .keys import stage_key
 
 # %% ../nbs/01_data.ipynb #07e33671
 def _pair(pixels, # (n, C, H, W) array of whole numbers, possibly memory-mapped

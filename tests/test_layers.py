@@ -16,7 +16,7 @@ class Floor(NamedTuple):
 GROUND = "values networks"
 CHEAP = f"{GROUND} inputs training distillers judging" # need torch, torchvision and NumPy alone
 FLOORS = { # from the ground up; modules that are still to be written have their place already
-    "values": Floor("keys core device progress", beside={"core": "keys", "device": "core"}),
+    "values": Floor("keys core device progress", beside={"device": "core"}),
     "inputs": Floor("decoding image_files data noise", "values",
                     beside={"image_files": "decoding", "data": "image_files"}),
     "networks": Floor("fused fused_cpu networks derivatives augmentation", "values",
@@ -105,6 +105,44 @@ def test_there_is_no_circle():
     "import dd_lnl.noise", "import torch, dd_lnl.noise as n", "def f():\n    from .noise import corrupt"])
 def test_trespasses_are_seen(line):
     assert trespasses("data", f"from .core import choose\nimport torch\n{line}") == ["noise"]
+
+
+# Public names that two modules may define: what a floor shares is one signature (of distillers) or one role.
+TWINS = {
+    "distil": "a distiller's, and the stage that calls it", "pretrain": "likewise",
+    "load": "data, and records", "main": "two commands",
+    **dict.fromkeys(["block_value", "block_jvp", "block_vjp", "block_vjp_dot", "convolve"], "the same, for a CPU"),
+}
+
+
+def public_names(source):
+    "The functions, classes and constants that a module defines for others."
+    names = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return {name for name in names if not name.startswith("_")}
+
+
+def ambiguous(sources):
+    "Names that two modules define, distillers apart; `sources` is {module: source}."
+    owners = {}
+    for module, source in sources.items():
+        floor = "distillers" if module in FLOORS["distillers"].modules.split() else module
+        for name in public_names(source) - TWINS.keys():
+            owners.setdefault(name, set()).add(floor)
+    return sorted(name for name, modules in owners.items() if len(modules) > 1)
+
+
+def test_a_name_has_one_meaning():
+    assert ambiguous({name: path.read_text() for name, path in MODULES.items() if name not in ALONE}) == []
+
+
+def test_a_name_with_two_meanings_is_seen():
+    sources = {"data": "def judge(): pass\nX = 1", "noise": "judge = 3\n_x = 1", "dance": "X2 = 1", "datm": "X2 = 2"}
+    assert ambiguous(sources) == ["judge"]
 
 
 # Imports each module named on the command line where only torch, torchvision, NumPy and what these need can be found.
