@@ -1,4 +1,4 @@
-"""The whole way, from a command to records on disk: computed, repeated, killed and continued, with data of one's own."""
+"""The whole way, from a command to records on disk: computed, repeated, killed, continued, with data of one's own."""
 import ctypes, json, random, shutil, subprocess, sys, time, tomllib
 from pathlib import Path
 
@@ -16,14 +16,15 @@ from dd_lnl.store import distilled, experts, prepare
 
 TINY = dict(ipcs=[1, 2], n_eval=1, changes={"iterations": 4, "n_experts": 1, "expert": {"epochs": 1}})
 RANDOM = dict(distiller="random", protocol="dance", ipcs=[1], n_eval=1)
-EVERY_RECORD = {"profile", "dataset", "noise", "tau", "tau_hat", "distiller", "protocol", "ipc", "seed", "n", "mean", "std", "accuracies",
-                "identifiable", "config", "wall_s", "peak_mib", "device", "threads", "versions", "commit", "key"}
+EVERY_RECORD = {"profile", "dataset", "noise", "tau", "tau_hat", "distiller", "protocol", "ipc", "seed", "n", "mean",
+                "std", "accuracies", "identifiable", "config", "wall_s", "peak_mib", "device", "threads", "versions",
+                "commit", "key"}
 
 
 def papermill(notebook, output, **parameters):
     "Execute an experiment notebook as one would by hand."
-    command = [sys.executable, "-m", "papermill", "-k", "python3", f"nbs/experiments/{notebook}.ipynb", output, "-y", json.dumps(parameters)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-m", "papermill", "-k", "python3", f"nbs/experiments/{notebook}.ipynb", output]
+    return subprocess.run([*command, "-y", json.dumps(parameters)], cwd=ROOT, capture_output=True, text=True)
 
 
 def walk(**values):
@@ -37,9 +38,11 @@ def walk(**values):
 def records(folder):
     "The records below `folder`, less what two runs of one cell may differ in."
     read = {path.stem: json.loads(path.read_text()) for path in Path(folder).glob("*/records/*.json")}
-    for record in read.values(): record["log"].pop("seconds", None)
-    return {name: {k: v for k, v in record.items() if k not in ("profile", "wall_s", "distil_s", "experts_s", "peak_mib", "commit")}
-            for name, record in read.items()}
+    for record in read.values():
+        record["log"].pop("seconds", None)
+        for name in ("profile", "wall_s", "distil_s", "experts_s", "peak_mib", "commit"):
+            record.pop(name, None)
+    return read
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +79,8 @@ def test_a_cell_repeats_itself_and_another_seed_does_not(done, tmp_path):
 
 def first_cells(notebook, **parameters):
     "Run a notebook's parameters, what papermill writes after them, and the cell that checks them."
-    defaults, check = [c.source for c in nbformat.read(ROOT/f"nbs/experiments/{notebook}.ipynb", 4).cells if c.cell_type == "code"][:2]
+    cells = nbformat.read(ROOT/f"nbs/experiments/{notebook}.ipynb", 4).cells
+    defaults, check = [cell.source for cell in cells if cell.cell_type == "code"][:2]
     injected = [f"{name} = {value!r}" for name, value in parameters.items()]
     exec("\n".join([defaults, *injected, check]), names := {})
     return names["s"]
@@ -86,9 +90,11 @@ def first_cells(notebook, **parameters):
 def test_notebooks_check_their_parameters(notebook, distiller):
     s = first_cells(notebook, tau=.2)
     assert (s.tau, s.distiller) == (.2, distiller)
-    for wrong, says in [({"tua": .2}, "Unknown parameter 'tua': did you mean 'tau'"), ({"seed": .5}, "'seed' takes int, but was given 0.5"),
+    for wrong, says in [({"tua": .2}, "Unknown parameter 'tua': did you mean 'tau'"),
+                        ({"seed": .5}, "'seed' takes int, but was given 0.5"),
                         ({"tau": "0.4"}, "'tau' takes float"), ({"protocol": "dence"}, "did you mean 'dance'")]:
-        with pytest.raises(InputError, match=says): first_cells(notebook, **wrong)
+        with pytest.raises(InputError, match=says):
+            first_cells(notebook, **wrong)
 
 
 def test_papermill_fails_before_anything_is_written(tmp_path):
@@ -107,7 +113,9 @@ cli.reproduce_command("tiny", folder=sys.argv[1], jobs=1)
 """
 
 
-def state(folder): return {p.stem: (p.stat().st_mtime_ns, p.read_bytes()) for p in (folder/"tiny/records").glob("*.json")}
+def state(folder):
+    "When the records of profile tiny were written, and what is in them."
+    return {p.stem: (p.stat().st_mtime_ns, p.read_bytes()) for p in (folder/"tiny/records").glob("*.json")}
 
 
 def alive(processes):
@@ -117,20 +125,22 @@ def alive(processes):
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    "A folder in which one setting was finished, and `reproduce` killed after the first of two cells of the other; what ran then."
+    "A folder with one finished setting, and `reproduce` killed after the first of another's two cells; what ran then."
     folder = tmp_path_factory.mktemp("killed")
     walk(profile="tiny", folder=str(folder), **RANDOM)
-    ctypes.CDLL(None).prctl(36, 1) # PR_SET_CHILD_SUBREAPER: orphans come to us and not to process 1, as in a desktop session
+    ctypes.CDLL(None).prctl(36, 1) # PR_SET_CHILD_SUBREAPER: orphans come to us, not to process 1, as on a desktop
     driver = subprocess.Popen([sys.executable, "-c", DRIVER, folder], stderr=subprocess.DEVNULL)
     try:
         stop = time.monotonic() + 120
-        while len(state(folder)) < 2 and driver.poll() is None and time.monotonic() < stop: time.sleep(.02)
+        while len(state(folder)) < 2 and driver.poll() is None and time.monotonic() < stop:
+            time.sleep(.02)
         running = psutil.Process(driver.pid).children(recursive=True)
     finally:
         driver.kill()
         driver.wait()
     yield folder, running
-    for survivor in alive(running): survivor.kill()
+    for survivor in alive(running):
+        survivor.kill()
     ctypes.CDLL(None).prctl(36, 0)
 
 
@@ -138,7 +148,8 @@ def test_a_killed_run_takes_its_notebooks_with_it(killed):
     folder, running = killed
     assert len(running) == 3 # the engine, a job and its kernel
     stop = time.monotonic() + 10
-    while alive(running) and time.monotonic() < stop: time.sleep(.1)
+    while alive(running) and time.monotonic() < stop:
+        time.sleep(.1)
     assert alive(running) == []
     assert sorted(state(folder)) == ["digits_sym0.4_dance_dance_ipc1_seed0", "digits_sym0.4_random_dance_ipc1_seed0"]
 
@@ -147,8 +158,10 @@ def test_a_killed_run_continues_and_repeats_nothing(killed, done, monkeypatch):
     folder, _ = killed
     before, (other,) = state(folder), [record for name, record in records(folder).items() if "random" in name]
     whole = done/"trial/records/digits_sym0.4_dance_dance_ipc2_seed0.json"
-    (folder/"tiny/records"/whole.name).write_text(whole.read_text()[:whole.stat().st_size // 2]) # as if cut by something else
-    with pytest.warns(UserWarning, match=whole.name): assert results.load("tiny", folder).ipc.tolist() == [1, 1] # and not drawn
+    half = whole.read_text()[:whole.stat().st_size // 2] # as if cut by something else
+    (folder/"tiny/records"/whole.name).write_text(half)
+    with pytest.warns(UserWarning, match=whole.name):
+        assert results.load("tiny", folder).ipc.tolist() == [1, 1] # and not drawn
     monkeypatch.setitem(profiles.PROFILES, "tiny", [RANDOM, TINY])
     status = CliRunner().invoke(cli.app, ["status", "--profile", "tiny", "--folder", str(folder)]).output
     assert "1/2  digits_sym0.4_dance_dance_seed0  (IPC 2 outdated or damaged)" in status
@@ -156,7 +169,8 @@ def test_a_killed_run_continues_and_repeats_nothing(killed, done, monkeypatch):
     subprocess.run([sys.executable, "-c", DRIVER, folder], capture_output=True, check=True)
     assert before.items() <= state(folder).items() # neither computed nor written again
     assert [p.name for p in (folder/"tiny/notebooks").iterdir()] == ["digits_sym0.4_dance_dance_seed0.ipynb"]
-    assert records(folder) == records(done) | {"digits_sym0.4_random_dance_ipc1_seed0": other} # as if nothing had happened
+    undisturbed = records(done) | {"digits_sym0.4_random_dance_ipc1_seed0": other}
+    assert records(folder) == undisturbed
 
 
 @pytest.mark.slow
@@ -179,20 +193,24 @@ def test_a_setting_that_fails_is_named_and_the_rest_is_complete(tmp_path, monkey
     too_many = dict(distiller="datm", ipcs=[200], n_eval=1) # more images of a class than there are
     monkeypatch.setitem(profiles.PROFILES, "tiny", [too_many, TINY])
     monkeypatch.setattr(engine, "FIGURES", {"figure_2": "sym"})
-    with pytest.raises(typer.Exit): cli.reproduce_command("tiny", folder=str(tmp_path), jobs=2)
+    with pytest.raises(typer.Exit):
+        cli.reproduce_command("tiny", folder=str(tmp_path), jobs=2)
     said = capfd.readouterr().err
-    for line in ("Failed: digits_sym0.4_datm_datm_seed0\n  InputError: Class", "fewer than IPC 200", "again: dd_lnl run --profile=tiny --distiller=datm"): assert line in said
+    for line in ("Failed: digits_sym0.4_datm_datm_seed0\n  InputError: Class", "fewer than IPC 200",
+                 "again: dd_lnl run --profile=tiny --distiller=datm"):
+        assert line in said
     assert notebook_error(tmp_path/"tiny/notebooks/digits_sym0.4_datm_datm_seed0.ipynb").startswith("InputError")
     assert sorted(state(tmp_path)) == [f"digits_sym0.4_dance_dance_ipc{ipc}_seed0" for ipc in (1, 2)]
     assert (tmp_path/"tiny/figures/figure_2.png").exists()
 
 
 def test_a_dry_run_of_the_paper_lists_its_grid(tmp_path):
-    shown = CliRunner().invoke(cli.app, ["reproduce", "--profile", "paper", "--dry-run", "--folder", str(tmp_path)]).output
+    command = ["reproduce", "--profile", "paper", "--dry-run", "--folder", str(tmp_path)]
+    shown = CliRunner().invoke(cli.app, command).output
     settings = profiles.profile("paper")
     assert len(settings) > 100 and all(f"{s.id} " in shown for s in settings)
     n = sum(len(part.cells) for s in settings for part in s.parts)
-    assert f"in all: {n}.0 missing" in shown and " h on " in shown and " GB" in shown
+    assert f"in all: {n:,}.0 missing" in shown and " h on " in shown and " GB" in shown
     assert not list(tmp_path.iterdir())
 
 
@@ -212,24 +230,27 @@ distilled(s, ready, 1, experts(s, ready))
 
 def test_datm_killed_among_its_experts_and_while_matching_ends_as_if_it_had_not_been(tmp_path):
     sets = {}
-    for name, killed_at in [("once", []), ("killed", ["experts/*/partial_000.pt", "experts/*/partial_001.pt", "unfinished/*/datm.pt"])]:
+    signs = ["experts/*/partial_000.pt", "experts/*/partial_001.pt", "unfinished/*/datm.pt"]
+    for name, killed_at in [("once", []), ("killed", signs)]:
         cache = tmp_path/name/"trial/cache"
         for sign in killed_at:
             run = subprocess.Popen([sys.executable, "-c", DISTIL, tmp_path/name])
             stop = time.monotonic() + 120
-            while not list(cache.glob(sign)) and run.poll() is None and time.monotonic() < stop: time.sleep(.005)
+            while not list(cache.glob(sign)) and run.poll() is None and time.monotonic() < stop:
+                time.sleep(.005)
             run.kill()
             run.wait()
             assert list(cache.glob(sign)) and not list(cache.glob("synthetic/*.pt")) # it was in the middle
         subprocess.run([sys.executable, "-c", DISTIL, tmp_path/name], check=True)
         sets[name] = load_tensors(next(cache.glob("synthetic/*.pt")))
-    assert all(torch.equal(sets["once"][k], sets["killed"][k]) for k in ("images", "targets")) and sets["once"]["lr"] == sets["killed"]["lr"]
+    assert all(torch.equal(sets["once"][k], sets["killed"][k]) for k in ("images", "targets"))
+    assert sets["once"]["lr"] == sets["killed"]["lr"]
     assert sets["once"]["log"]["loss"] == sets["killed"]["log"]["loss"]
 
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    "Sixty pictures of three kinds in a folder, with an index that has noisy labels beside the true ones; decoded below it."
+    "Sixty pictures of three kinds in a folder, with an index of noisy labels beside the true ones; decoded below it."
     rng, lines = numpy.random.default_rng(0), ["path,split,label,crowd"]
     for i in range(60):
         pixels, kind = rng.integers(0, 80, (12, 12, 3), dtype=numpy.uint8), i % 3
@@ -242,8 +263,10 @@ def own(tmp_path, monkeypatch):
 
 
 def test_own_images_are_distilled(own):
-    (record,) = walk(dataset="folder", root=str(own), noise="crowd", tau=None, folder=str(own/"out"), **{**TINY, "ipcs": [2]})
-    assert (record["n_train"], record["n_classes"], record["tau"], record["tau_hat"], record["identifiable"]) == (45, 3, None, .2, True)
+    values = dict(dataset="folder", root=str(own), noise="crowd", tau=None, folder=str(own/"out"))
+    (record,) = walk(**values, **{**TINY, "ipcs": [2]})
+    expected = {"n_train": 45, "n_classes": 3, "tau": None, "tau_hat": .2, "identifiable": True}
+    assert {name: record[name] for name in expected} == expected
     assert record["mean"] > .5
 
 
@@ -258,7 +281,8 @@ changes = {iterations = 60, n_experts = 1, expert = {epochs = 1}}
 """
 BARE = """
 import sys
-sys.modules.update(dict.fromkeys(["IPython", "matplotlib", "nbdev", "pandas", "papermill", "sklearn", "snakemake", "typer"])) # as if not installed
+absent = ["IPython", "matplotlib", "nbdev", "pandas", "papermill", "psutil", "sklearn", "snakemake", "tqdm", "typer"]
+sys.modules.update(dict.fromkeys(absent)) # as if not installed
 from dd_lnl import training
 training.SAVE_EVERY = 0. # so that it is cut in the middle of a run
 from dd_lnl.bare import main
@@ -269,17 +293,22 @@ main()
 def test_a_packed_profile_is_cut_on_a_bare_machine_continued_elsewhere_and_merged(own, tmp_path_factory):
     place = tmp_path_factory.mktemp("bare")
     (place/"own.toml").write_text(OWN)
-    run = lambda folder: subprocess.Popen([sys.executable, "-c", BARE, "--device", "cpu"], cwd=folder, stdout=subprocess.PIPE, text=True)
+    def run(folder):
+        command = [sys.executable, "-c", BARE, "--device", "cpu"]
+        return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
     bare.pack_profile(str(place/"own.toml"), place/"packed", root=own, folder=str(place/"home"))
     cut, stop = run(place/"packed"), time.monotonic() + 120
-    while not list(place.glob("packed/outputs/own/cache/unfinished/*/dance.pt")) and cut.poll() is None and time.monotonic() < stop: time.sleep(.005)
+    sign = "packed/outputs/own/cache/unfinished/*/dance.pt"
+    while not list(place.glob(sign)) and cut.poll() is None and time.monotonic() < stop:
+        time.sleep(.005)
     cut.kill()
     cut.wait()
     assert not list(place.glob("packed/outputs/own/records/*")) # it was in the middle
     shutil.move(place/"packed", place/"elsewhere")
     said = run(place/"elsewhere").communicate()[0]
     assert "2 of 2 cells are finished" in said and "folder_crowd_dance_dance_ipc2_seed0: " in said
-    taken = CliRunner().invoke(cli.app, ["merge", str(place/"elsewhere/outputs/own"), "--folder", str(place/"home")]).output
+    command = ["merge", str(place/"elsewhere/outputs/own"), "--folder", str(place/"home")]
+    taken = CliRunner().invoke(cli.app, command).output
     assert "own: 2 records, 2 synthetic sets, 1 experts" in taken
     [s] = profiles.profile(str(place/"own.toml"), root=str(own), folder=str(place/"home"))
     assert all(finished(s, cell) for cell in s.cells) # here it counts as computed
@@ -288,8 +317,8 @@ def test_a_packed_profile_is_cut_on_a_bare_machine_continued_elsewhere_and_merge
 
 
 def test_the_baseline_of_own_images_has_three_numbers(own):
-    command = [sys.executable, "-m", "dd_lnl", "run", "--dataset", "folder", "--root", own, "--noise", "crowd", "--tau", "none",
-               "--distiller", "full", "--n-eval", "2", "--folder", own/"out"]
+    command = [sys.executable, "-m", "dd_lnl", "run", "--dataset", "folder", "--root", own, "--noise", "crowd",
+               "--tau", "none", "--distiller", "full", "--n-eval", "2", "--folder", own/"out"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode == 0 and "folder_crowd_full_full_all_seed0: " in ended.stdout, ended.stderr
     (path,) = (own/"out/trial/records").iterdir()
@@ -297,4 +326,5 @@ def test_the_baseline_of_own_images_has_three_numbers(own):
     assert EVERY_RECORD <= record.keys() and (record["ipc"], record["protocol"], record["n"]) == (None, "full", 2)
     for name in ("", "noisy_val_", "best_on_test_"):
         assert record[f"{name}mean"] == pytest.approx(sum(record[f"{name}accuracies"]) / 2) and f"{name}std" in record
-    assert len(record["curve"]) == record["config"]["recipe"]["epochs"] and record["curve"][-1] == pytest.approx(record["mean"])
+    assert len(record["curve"]) == record["config"]["recipe"]["epochs"]
+    assert record["curve"][-1] == pytest.approx(record["mean"])
