@@ -1,17 +1,20 @@
 """What the stages of a setting promise: their parameters, devices, keys and numbers."""
-import ast
+import ast, json, os, shutil, subprocess, sys
 from contextlib import nullcontext
 from dataclasses import fields, replace
 
-import nbformat, pytest, torch
+import nbformat, pandas as pd, pytest, torch
 from conftest import ROOT
+from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dd_lnl import core, coresets, dance, datm, engine, experiment, fused, networks, store, training, trajectories
-from dd_lnl.core import load_tensors
+from dd_lnl import core, coresets, dance, datm, engine, experiment, fused, networks, results, store, theory, training
+from dd_lnl import trajectories, verdicts
+from dd_lnl.core import generator, load_tensors, read_json
 from dd_lnl.engine import NOT_FOR_BASELINE, setting_entry
 from dd_lnl.experiment import evaluated, run_baseline
+from dd_lnl.record import finished
 from dd_lnl.setting import Setting, setting
 from dd_lnl.store import distilled, experts, prepare, record_key
 
@@ -162,3 +165,126 @@ def test_the_watch_sees_what_is_read_to_the_wrong_device(module, monkeypatch, tm
     monkeypatch.setattr(module, "read", read_to_cpu)
     with pytest.raises(TwoDevices, match="not where the test images are"):
         on_far_device(s, ready, monkeypatch)
+
+
+@pytest.fixture
+def own_data(tmp_path):
+    "A data set of one's own: two classes, told apart by brightness; its folder."
+    lines = ["path,split,label"]
+    for i in range(24):
+        bright = i % 2
+        pixels = torch.randint(128, (8, 8), generator=generator(i, "own")) + 128 * bright
+        Image.fromarray(pixels.byte().numpy()).save(tmp_path/f"{i}.png")
+        lines.append(f"{i}.png,{'test' if i >= 16 else 'train'},{'bright' if bright else 'dark'}")
+    (tmp_path/"index.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def replace_image(folder):
+    Image.new("L", (8, 8), 77).save(folder/"0.png") # under the same name, in the same CSV
+
+
+def rename_class(folder):
+    index = folder/"index.csv"
+    index.write_text(index.read_text().replace("dark", "night"))
+
+
+@pytest.mark.parametrize("change", [replace_image, rename_class])
+def test_a_record_of_changed_data_is_not_finished(change, own_data):
+    s = setting(dataset="folder", root=str(own_data), noise="sym", tau=.2, distiller="random", protocol="dance",
+                ipcs=[1], n_eval=1, judge_steps=2, folder=str(own_data/"outputs"))
+    [cell] = s.cells
+    walk(s, prepare(s))
+    assert finished(s, cell)
+    change(own_data)
+    assert finished(s, cell) is None
+
+
+KEYS = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from dd_lnl import setting, store
+assert setting.__file__.startswith(sys.argv[1])
+s = setting.setting(distiller="datm", ipcs=[1])
+print(json.dumps([store.experts_key(s), store.set_key(s, 1), store.record_key(s, 1)]))
+"""
+
+
+def keys_of(folder):
+    "The keys of a cell's experts, set and record, by a copy of the package in a folder."
+    ended = subprocess.run([sys.executable, "-c", KEYS, str(folder)], capture_output=True, text=True, check=True,
+                           cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)})
+    return json.loads(ended.stdout)
+
+
+TEXT = [("store", '"The experts that all sizes of a setting share."', '"Experts."'),
+        ("store", "# progress and checkpoint", "# how it goes"), ("datm", "# on logits", "# on the logits")]
+BEHAVIOUR = [ # module, what stands there, what instead, which of the three keys change
+    ("store", 'generator(s.seed, "experts")', 'generator(s.seed, "expert")', [True, True, True]),
+    ("store", 'generator(s.seed, "distil",', 'generator(s.seed, "distill",', [False, True, True]),
+    ("store", 'generator(s.seed, "evaluate",', 'generator(s.seed, "judge",', [False, False, True]),
+    ("store", 'generator(s.seed, "training images")', 'generator(0, "training images")', [True, True, True]),
+]
+
+
+def edit(file, old, new):
+    source = file.read_text()
+    assert old in source, old
+    file.write_text(source.replace(old, new))
+
+
+def test_keys_follow_what_the_code_does(tmp_path):
+    package = tmp_path/"dd_lnl"
+    shutil.copytree(ROOT/"dd_lnl", package, ignore=shutil.ignore_patterns("__pycache__"))
+    before = keys_of(tmp_path)
+    for module, old, new in TEXT:
+        edit(package/f"{module}.py", old, new)
+    assert keys_of(tmp_path) == before
+    for module, old, new, changes in BEHAVIOUR:
+        edit(package/f"{module}.py", old, new)
+        assert [a != b for a, b in zip(before, keys_of(tmp_path))] == changes, new
+        edit(package/f"{module}.py", new, old)
+
+
+def committed(profile, tau, seed):
+    "A record of the repository: random images, one a class, under DANCE's protocol."
+    return read_json(ROOT/"outputs"/profile/"records"/f"digits_sym{tau}_random_dance_ipc1_seed{seed}.json")
+
+
+def agrees(mean, record):
+    """Whether a mean accuracy may be the record's, computed on another processor, which gives other last bits.
+
+    Training amplifies them, so the networks may differ as much as two draws of n networks do: the difference of two
+    means has a standard deviation of sqrt(2 / n) times that of one network, and four of these are allowed.
+    """
+    return abs(mean - record["mean"]) <= 4 * record["std"] * (2 / record["n"])**.5
+
+
+def test_a_committed_record_comes_out_again(tmp_path):
+    record = committed("digits", 0.4, 0)
+    others = [committed("digits-seeds", 0.4, seed) for seed in (1, 2)]
+    others += [committed("digits", tau, 0) for tau in (0.2, 0.6)]
+    assert not any(agrees(other["mean"], record) for other in others) # a wrong seed or rate would be seen
+    names = ("dataset", "noise", "tau", "distiller", "protocol", "seed", "threads")
+    values = {name: record[name] for name in names}
+    s = setting(**values, ipcs=[record["ipc"]], n_eval=record["n"], folder=str(tmp_path))
+    ready = prepare(s)
+    assert ready.noisy.tau_hat == record["tau_hat"] # drawn on the CPU, the same everywhere
+    again = evaluated(s, ready, 1, distilled(s, ready, 1))
+    assert agrees(again["mean"], record), (again["accuracies"], record["accuracies"])
+
+
+def test_controls_at_the_learned_step_size_leave_the_figures_alone(tmp_path):
+    plain = results.load("digits", ROOT/"outputs")
+    controls = plain[(plain.protocol == "datm") & plain.distiller.isin(results.REAL_IMAGES)]
+    assert len(controls)
+    more = controls.assign(protocol="datm_lr", cell=controls.cell.str.replace("_datm_", "_datm_lr_"),
+                           mean=controls["mean"] / 2)
+    both = pd.concat([plain, more], ignore_index=True)
+    for a, b in zip(results.panels(plain), results.panels(both), strict=True):
+        pd.testing.assert_frame_equal(results.comparisons(a), results.comparisons(b))
+        assert results.missing(a) == results.missing(b)
+    pd.testing.assert_frame_equal(theory.credit(plain), theory.credit(both))
+    pd.testing.assert_frame_equal(verdicts.claims(plain), verdicts.claims(both))
+    points = [results.comparable(results.points(frame)).reset_index(drop=True) for frame in (plain, both)]
+    pd.testing.assert_frame_equal(*points)
