@@ -8,7 +8,8 @@ __all__ = ['SYM', 'ASYM', 'CIFAR10N', 'NOISES', 'SIZES', 'REAL', 'COMPARED', 'SU
            'BENCHMARKS', 'KIND', 'grid', 'lite', 'profile', 'read_entries', 'described', 'forward_flops',
            'training_flops', 'expert_flops', 'agreement_flops', 'datm_flops', 'dance_flops', 'rcig_flops',
            'distillation_flops', 'judge_protocol', 'n_snapshots', 'baseline_flops', 'judging_flops', 'judging_steps',
-           'benchmark_rates', 'measured', 'method_rate', 'cell_seconds', 'is_usual', 'hours', 'disk_bytes', 'plan']
+           'benchmark_rates', 'measured', 'method_rate', 'cell_seconds', 'is_usual', 'hours', 'disk_bytes',
+           'missing_cells', 'plan']
 
 # %% ../nbs/12d_profiles.ipynb #32c7be0e
 import tomllib
@@ -197,7 +198,7 @@ def datm_flops(configuration, info: data.DataInfo) -> float:
     images = configuration.iterations * configuration.syn_steps * batch
     return images * passes * forward_flops(info.in_shape, info.n_classes, width) + agreement_flops(configuration, info)
 
-
+# %% ../nbs/12d_profiles.ipynb #e4fa9612
 def dance_flops(configuration, info: data.DataInfo) -> float:
     "One distillation with DANCE."
     views = min(configuration.batch_syn, configuration.ipc * configuration.factor**2)
@@ -363,6 +364,14 @@ def disk_bytes(s: Setting) -> float:
     return sets + 4 * expert.n_experts * len(expert.stored) * networks.n_parameters(net)
 
 # %% ../nbs/12d_profiles.ipynb #089f8457
+def missing_cells(s: Setting) -> list: # of (Setting without controls, its cells that are not finished)
+    "What is to be computed of a setting."
+    missing = []
+    for part in s.parts:
+        missing.append((part, [cell for cell in part.cells if not finished(part, cell)]))
+    return missing
+
+
 def plan(settings: list,
          tflops: float = None): # TFLOP/s to assume; None: what the benchmarks measured
     "A table, one row a setting with its controls: cells, those done and missing, hours of the missing ones, disk."
@@ -373,7 +382,7 @@ def plan(settings: list,
     seconds = {} if tflops else measured()
     table = []
     for s in settings:
-        missing = [(part, [cell for cell in part.cells if not finished(part, cell)]) for part in s.parts]
+        missing = missing_cells(s)
         n = sum(len(part.cells) for part in s.parts)
         n_missing = sum(len(cells) for _, cells in missing)
         line = dict(setting=s.id, dataset=s.dataset, distiller=s.distiller, cells=n, done=n - n_missing,

@@ -93,11 +93,14 @@ class Setting:
 
     @property
     def id(self) -> str:
+        "The name of the setting: that of its cells without the size."
         first = self.cells[0]
         return first.id.replace(f"_ipc{first.ipc}_", "_").replace("_all_", "_")
 
     @property
-    def home(self) -> Path: return Path(self.folder)/self.profile
+    def home(self) -> Path:
+        "Where its results go."
+        return Path(self.folder)/self.profile
 
 # %% ../nbs/12_setting.ipynb #59b7f752
 def control_part(s: Setting, control: str) -> Setting:
@@ -105,8 +108,9 @@ def control_part(s: Setting, control: str) -> Setting:
     name, _, protocol = control.partition("@")
     fields_of = {} if name == "full" else vars(DISTILLERS[name].preset(s.dataset, 1))
     changes = {key: value for key, value in s.changes.items() if key in fields_of}
-    lent = s.changes if protocol == "datm_lr" else {}
-    return replace(s, distiller=name, protocol=protocol or s.protocol, controls=[], changes=changes, datm_changes=lent)
+    datm_changes = s.changes if protocol == "datm_lr" else {}
+    return replace(s, distiller=name, protocol=protocol or s.protocol, controls=[], changes=changes,
+                   datm_changes=datm_changes)
 
 
 def lender(s: Setting) -> Setting:
@@ -187,18 +191,22 @@ def check_changes(s: Setting):
 
 def check_controls(s: Setting):
     "Refuses controls that cannot be compared with the distiller."
-    if s.controls and (s.distiller in CONTROLS or len(set(s.controls)) < len(s.controls)):
+    n_different = len({part.id for part in s.parts})
+    if s.controls and (s.distiller in CONTROLS or n_different <= len(s.controls)):
         raise InputError(f"controls are different ones beside a distiller, but are {s.controls} beside "
                          f"{s.distiller!r}.")
     for control in s.controls:
-        if control.endswith("@datm_lr") and s.distiller != "datm":
-            raise InputError(f"{control!r} takes the step size that DATM learned, so it stands beside datm, not "
-                             f"{s.distiller!r}.")
+        if control.endswith("@datm_lr") and (s.distiller != "datm" or control.startswith("full")):
+            raise InputError(f"{control!r} beside {s.distiller!r}: the step size that DATM learned is for random, "
+                             "agreement or selected beside datm.")
     if s.protocol == "datm_lr":
         if s.distiller not in CONTROLS or s.distiller == "full":
             raise InputError("Protocol datm_lr is for real images as controls of DATM: choose random, agreement or "
                              "selected.")
         check_changes(lender(s))
+    elif s.datm_changes:
+        raise InputError("datm_changes say which DATM set lends its step size under protocol datm_lr, but the "
+                         f"protocol is {s.protocol!r}: leave them out.")
     if len({space_method(part) for part in s.parts}) > 1:
         raise InputError(f"{s.distiller!r} does not distil in the space of protocol {s.protocol!r}, where its controls "
                          "are: leave out controls or protocol.")

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Prepared', 'noisy_data', 'test_subset', 'prepare', 'check_classes', 'pretrain', 'distil', 'judge', 'judge_snapshot',
-           'judge_all_data', 'usual_training', 'device_kind', 'stage_inputs', 'experts_key', 'set_key', 'record_key',
-           'experts_folder', 'set_path', 'checkpoint_folder', 'read', 'as_plain', 'as_set', 'reporter', 'stretch',
-           'at_precision', 'experts', 'experts_s', 'distilled', 'with_learned_step']
+           'judge_all_data', 'usual_training', 'with_learned_step', 'device_kind', 'stage_inputs', 'experts_key',
+           'set_key', 'record_key', 'experts_folder', 'set_path', 'checkpoint_folder', 'read', 'as_plain', 'as_set',
+           'reporter', 'stretch', 'at_precision', 'experts', 'experts_s', 'distilled']
 
 # %% ../nbs/12a_store.ipynb #094d5739
 import os
@@ -110,7 +110,7 @@ def judge_snapshot(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet, ite
 
 
 def judge_all_data(s: Setting, ready: Prepared, **how) -> torch.Tensor:
-    "The same for the whole noisy set under a distiller's protocol, as if it were a synthetic set."
+    "What networks predict, (n_eval, n, n_classes), that are trained on the whole noisy set as on a synthetic set."
     targets = as_targets(ready.train.labels, ready.train.n_classes).to(ready.train.images)
     whole = SyntheticSet(ready.train.inputs(), targets, space=ready.train.space)
     return predict(whole, ready.test, s.protocol, s.n_eval, generator(s.seed, "baseline"), max_steps=s.judge_steps,
@@ -118,12 +118,19 @@ def judge_all_data(s: Setting, ready: Prepared, **how) -> torch.Tensor:
 
 # %% ../nbs/12a_store.ipynb #7e8b3675
 def usual_training(s: Setting, ready: Prepared, **how) -> dict:
-    "The plain baseline: the network of DANCE's evaluation on the whole noisy set."
+    "The plain baseline: the network of DANCE's evaluation on the whole noisy set; accuracies as `training.baseline`."
     train, test = ready.train, ready.test
     protocol = protocol_for("dance", train.in_shape, len(train), width=s.judge_width)
     make = judge_network("convnet", train, protocol)
     return baseline(make, train.inputs(), train.labels, test.inputs(), test.labels, train.n_classes, config(s, None),
                     generator(s.seed, "baseline"), s.n_eval, **how)
+
+# %% ../nbs/12a_store.ipynb #2385c7e6
+def with_learned_step(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet) -> SyntheticSet:
+    "A control with the step size that DATM's own set of the same setting and size has learned."
+    datm = lender(s)
+    trained = None if read(datm, set_path(datm, ipc)) else experts(datm, ready)
+    return replace(syn, lr=distilled(datm, ready, ipc, trained).lr)
 
 # %% ../nbs/12a_store.ipynb #ee4dc543
 def device_kind(s: Setting) -> str: # "cpu" | "cuda"
@@ -165,6 +172,7 @@ def record_key(s: Setting, ipc: int = None) -> str:
         return stage_key("evaluation", judge_all_data, **stage_inputs(s), **judged)
     if s.protocol == "datm_lr":
         judged |= dict(lender=set_key(lender(s), ipc))
+        return stage_key("evaluation", judge, with_learned_step, synthetic=set_key(s, ipc), **judged)
     return stage_key("evaluation", judge, judge_snapshot, synthetic=set_key(s, ipc), **judged)
 
 # %% ../nbs/12a_store.ipynb #d2d9735e
@@ -273,10 +281,3 @@ def distilled(s: Setting, ready: Prepared, ipc: int, trained=None) -> SyntheticS
     syn.log["distil_s"] = max(perf_counter() - start, *clock, 0.)
     save_tensors(path, {"key": key, "class_names": list(ready.train.class_names), **as_plain(syn)})
     return syn
-
-
-def with_learned_step(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet) -> SyntheticSet:
-    "A control with the step size that DATM's own set of the same setting and size has learned."
-    datm = lender(s)
-    trained = None if read(datm, set_path(datm, ipc)) else experts(datm, ready)
-    return replace(syn, lr=distilled(datm, ready, ipc, trained).lr)
