@@ -314,7 +314,7 @@ def measured() -> dict: # {KIND's values: seconds}
             seconds.setdefault(kind, []).append(record["wall_s"] + record.get("distil_s", 0.))
     return {kind: sum(times) / len(times) for kind, times in seconds.items()}
 
-
+# %% ../nbs/12d_profiles.ipynb #f4408499
 def method_rate(s: Setting, rates: dict) -> float: # rates: FLOP/s by method; one without its own has DANCE's
     "The rate of a setting's work; a control's work is its protocol's."
     return rates.get(space_method(s), rates["dance"])
@@ -348,7 +348,7 @@ def hours(missing: list, # of (Setting without controls, its cells that are to b
             shared[module] = expert_flops(part) / method_rate(part, rates)
     return (total + sum(shared.values())) / 3600
 
-
+# %% ../nbs/12d_profiles.ipynb #8d4d4278
 def disk_bytes(s: Setting) -> float:
     "The experts and the synthetic sets of a setting with its controls."
     info = described(s)

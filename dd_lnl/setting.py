@@ -98,9 +98,7 @@ class Setting:
         return first.id.replace(f"_ipc{first.ipc}_", "_").replace("_all_", "_")
 
     @property
-    def home(self) -> Path:
-        "Where its results go."
-        return Path(self.folder)/self.profile
+    def home(self) -> Path: return Path(self.folder)/self.profile
 
 # %% ../nbs/12_setting.ipynb #59b7f752
 def control_part(s: Setting, control: str) -> Setting:
