@@ -371,8 +371,10 @@ class ConvolutionBlock(torch.autograd.Function):
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, out_bar):
+        if torch.is_grad_enabled(): # somebody wants to differentiate the gradient
+            raise RuntimeError("The compiled blocks have first derivatives only: compute second ones inside of "
+                               "fused_cpu.plain_layers().")
         x, weight, gain, shift, y, matrix, *statistics = ctx.saved_tensors
         inputs, params = ctx.needs_input_grad[:2]
         y_bar, gain_bar, shift_bar = block_vjp(y, statistics, gain, shift, out_bar)
