@@ -8,7 +8,7 @@ __all__ = ['CARRIED', 'FILES', 'STATE', 'SCRIPTS', 'data_files', 'copy_over', 'a
            'add_experts', 'units_done', 'merge_records', 'merge_results']
 
 # %% ../nbs/16a_bare.ipynb #ebecf772
-import argparse, json, os, shutil, sys, threading
+import argparse, json, os, shutil, signal, sys, threading
 from _thread import interrupt_main
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -102,6 +102,7 @@ def time_limit(seconds: float): # None: no limit
         is_over.set()
         interrupt_main()
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler) # jobs in the background may ignore it
     timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
@@ -113,6 +114,8 @@ def time_limit(seconds: float): # None: no limit
         raise
     finally:
         timer.cancel()
+        if before is not None: # a handler that was not installed from Python cannot be put back
+            signal.signal(signal.SIGINT, before)
 
 # %% ../nbs/16a_bare.ipynb #a9adc3c0
 def unfinished_cells(s: Setting) -> list: # of (part, cell)
