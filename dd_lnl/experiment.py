@@ -30,9 +30,10 @@ def judging_folder(s: Setting, ipc: int = None) -> Path:
 @at_precision
 def evaluated(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet) -> dict:
     "Evaluate one synthetic set and write its record."
-    start, test, folder = perf_counter(), ready.test, judging_folder(s, ipc)
+    test, folder = ready.test, judging_folder(s, ipc)
     if s.protocol == "datm_lr":
         syn = with_learned_step(s, ready, ipc, syn)
+    start = perf_counter()
     probabilities = judge(s, ready, ipc, syn, checkpoint=Checkpoint(folder/"judges.pt"),
                           progress=reporter(s, f"evaluate IPC {ipc}", *stretch(s, ipc, 1)))
     accuracies = accuracy(probabilities, test.labels)
