@@ -90,9 +90,10 @@ def usual_record(s: Setting, ready: Prepared, folder: Path) -> dict:
     results = usual_training(s, ready, progress=reporter(s, "train"), checkpoint=folder)
     wall_s = perf_counter() - start
     others = {}
-    for name in ("noisy_val", "best_on_test"):
+    for name in ("equal_updates", "noisy_val", "best_on_test"):
         others |= accuracy_summary(results[name], f"{name}_")
-    return write_record(s, ready, s.cells[0], results["last"], wall_s, **others, curve=results["curve"], notes=[],
+    return write_record(s, ready, s.cells[0], results["last"], wall_s, **others, curve=results["curve"],
+                        epochs_chosen=results["epochs_chosen"], notes=[],
                         reduced=reduced(s, ready.train.in_shape, len(ready.train)),
                         config={"recipe": asdict(config(s, None))})
 

@@ -53,15 +53,15 @@ def _read_module(file: Path, size: int, mtime: int, modules: frozenset) -> tuple
     return hashlib.sha256(behaviour(tree).encode()).hexdigest(), _imported(tree, file.parent.name, modules)
 
 
-def source_of(module: str, folder=None) -> dict: # {module name: hash of its behaviour}
-    "One of our modules and all our modules that it imports, directly or not."
+def source_of(module: str, folder=None, without=()) -> dict: # {module name: hash of its behaviour}
+    "One of our modules and all our modules that it imports, directly or not; none of `without`, nor through these."
     folder = Path(folder or Path(__file__).parent)
     modules = frozenset(file.stem for file in folder.glob("*.py"))
     hashes = {}
     todo = [module]
     while todo:
         name = todo.pop()
-        if name in hashes or (name == "__init__" and name not in modules):
+        if name in hashes or name in without or (name == "__init__" and name not in modules):
             continue
         file = folder/f"{name}.py"
         stamp = file.stat()
@@ -77,9 +77,10 @@ def _function_behaviour(function) -> str:
 
 def stage_key(module: str, # the module that does the work
               *functions, # Python functions that lead to the work; each with its own source, not with what it calls
+              without=(), # modules that the work never reaches
               **inputs, # everything else the result depends on; plain values
              ) -> str: # 16 hexadecimal digits
     "A short hash that changes when the inputs or the behaviour of a stage change."
-    code = [sorted(source_of(module).items()), *map(_function_behaviour, functions)]
+    code = [sorted(source_of(module, without=without).items()), *map(_function_behaviour, functions)]
     text = json.dumps([inputs, code], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -39,6 +39,8 @@ DISTILLERS = {
     "random": Distiller(coresets.random, coresets.preset, "coresets"),
     "agreement": Distiller(coresets.agreement, coresets.agreement_preset, "coresets", None, coresets.pretrain,
                            "trajectories"),
+    "relabelled": Distiller(coresets.relabelled, coresets.relabelled_preset, "coresets", None, coresets.pretrain,
+                            "trajectories"),
     "selected": Distiller(coresets.agreement, _selected, "coresets", None, coresets.pretrain, "trajectories"),
 }
 CONTROLS = ("full", *(name for name, distiller in DISTILLERS.items() if distiller.protocol is None))
@@ -56,11 +58,11 @@ class Setting:
     dataset: str = option("digits", "digits, cifar10, cifar100, tinyimagenet, folder, or the name of a CSV index.")
     noise: str = option("sym", "sym, asym, idn, given, a human label set (aggre, worst, ...) or a CSV column.")
     tau: float | None = option(.4, "Nominal noise rate from 0 to 1; none for human noise and given labels.")
-    distiller: str = option("dance", "datm, dance, rcig, the controls random, agreement, selected, or full.")
+    distiller: str = option("dance", "datm, dance, rcig, full, or a control: random, relabelled, agreement, selected.")
     protocol: str | None = option(None, "Recipe of the evaluation; default: the distiller's own.")
     ipcs: list = option((1, 10, 50), "Images per class, separated by commas; the baseline ignores them.")
-    controls: list = option((), "Compared with it, separated by commas: full, random, agreement, selected; "
-                                "random@datm_lr is trained at the step size that DATM learned.")
+    controls: list = option((), "Compared with it, separated by commas: full, random, relabelled, agreement, "
+                                "selected; random@datm_lr is trained at the step size that DATM learned.")
     seed: int = option(0, "Of the noise, the distillation and the evaluation.")
     n_train: int | None = option(None, "Training images of each class, drawn by the seed; default: all.")
     n_test: int | None = option(None, "Test images of each class, always the same ones; default: all.")
@@ -196,11 +198,11 @@ def check_controls(s: Setting):
     for control in s.controls:
         if control.endswith("@datm_lr") and (s.distiller != "datm" or control.startswith("full")):
             raise InputError(f"{control!r} beside {s.distiller!r}: the step size that DATM learned is for random, "
-                             "agreement or selected beside datm.")
+                             "relabelled, agreement or selected beside datm.")
     if s.protocol == "datm_lr":
         if s.distiller not in CONTROLS or s.distiller == "full":
-            raise InputError("Protocol datm_lr is for real images as controls of DATM: choose random, agreement or "
-                             "selected.")
+            raise InputError("Protocol datm_lr is for real images as controls of DATM: choose random, relabelled, "
+                             "agreement or selected.")
         check_changes(lender(s))
     elif s.datm_changes:
         raise InputError("datm_changes say which DATM set lends its step size under protocol datm_lr, but the "

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Prepared', 'noisy_data', 'test_subset', 'prepare', 'check_classes', 'pretrain', 'distil', 'judge', 'judge_snapshot',
-           'judge_all_data', 'usual_training', 'with_learned_step', 'device_kind', 'stage_inputs', 'experts_key',
-           'set_key', 'record_key', 'experts_folder', 'set_path', 'checkpoint_folder', 'read', 'as_plain', 'as_set',
-           'reporter', 'stretch', 'at_precision', 'experts', 'experts_s', 'distilled']
+           'judge_all_data', 'usual_training', 'small_set_updates', 'with_learned_step', 'device_kind', 'stage_inputs',
+           'unused_readers', 'experts_key', 'set_key', 'record_key', 'experts_folder', 'set_path', 'checkpoint_folder',
+           'read', 'as_plain', 'as_set', 'reporter', 'stretch', 'at_precision', 'experts', 'experts_s', 'distilled']
 
 # %% ../nbs/12a_store.ipynb #094d5739
 import os
@@ -123,7 +123,15 @@ def usual_training(s: Setting, ready: Prepared, **how) -> dict:
     protocol = protocol_for("dance", train.in_shape, len(train), width=s.judge_width)
     make = judge_network("convnet", train, protocol)
     return baseline(make, train.inputs(), train.labels, test.inputs(), test.labels, train.n_classes, config(s, None),
-                    generator(s.seed, "baseline"), s.n_eval, **how)
+                    generator(s.seed, "baseline"), s.n_eval, small_set_updates(s, ready), **how)
+
+
+def small_set_updates(s: Setting, ready: Prepared) -> int:
+    "The steps that DANCE's evaluation takes on a set of ten images a class."
+    train = ready.train
+    n = 10 * train.n_classes
+    recipe = protocol_for("dance", train.in_shape, n, 10, s.judge_steps, s.judge_width).recipe
+    return recipe.epochs * -(-n // recipe.batch)
 
 # %% ../nbs/12a_store.ipynb #2385c7e6
 def with_learned_step(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet) -> SyntheticSet:
@@ -143,11 +151,16 @@ def stage_inputs(s: Setting, ipc: int = None) -> dict:
     values = dict(dataset=s.dataset, images=data.content_hash(s.dataset, s.root), size=s.size, noise=s.noise, tau=s.tau,
                   seed=s.seed, reference=s.deviations and s.noise == "asym", n_train=s.n_train,
                   space=space_method(s), threads=s.threads, device=device_kind(s),
-                  code=[stage_key("data", noisy_data), stage_key("noise")],
+                  code=[stage_key("data", noisy_data, without=unused_readers(s)), stage_key("noise")],
                   config=asdict(config(s, ipc)) if ipc else {})
     if device_kind(s) == "cuda":
         values |= dict(precision=s.precision, kernels=stage_key("fused"))
     return values
+
+
+def unused_readers(s: Setting) -> tuple:
+    "The modules that `data` needs for other data sets only."
+    return ("image_files",) if s.dataset in data.PUBLISHED_AS_ARRAYS else ()
 
 
 def experts_key(s: Setting) -> str:
@@ -164,10 +177,11 @@ def set_key(s: Setting, ipc: int) -> str:
 
 def record_key(s: Setting, ipc: int = None) -> str:
     "The key of a cell: its evaluation and everything before it."
-    judged = dict(n_eval=s.n_eval, n_test=s.n_test, judge_width=s.judge_width)
+    judged = dict(protocol=s.protocol, n_eval=s.n_eval, n_test=s.n_test, judge_width=s.judge_width,
+                  judge_steps=s.judge_steps)
     if s.protocol == "full":
-        return stage_key("evaluation", usual_training, **stage_inputs(s), recipe=asdict(config(s, None)), **judged)
-    judged |= dict(protocol=s.protocol, judge_steps=s.judge_steps)
+        return stage_key("evaluation", usual_training, small_set_updates, **stage_inputs(s),
+                         recipe=asdict(config(s, None)), **judged)
     if s.distiller == "full":
         return stage_key("evaluation", judge_all_data, **stage_inputs(s), **judged)
     if s.protocol == "datm_lr":

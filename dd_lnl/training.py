@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCHEDULES', 'LOSSES', 'OPTIMISERS', 'SAVE_EVERY', 'SAVE_SHARE', 'warmup_cosine', 'warmup_cosine_rest', 'Recipe',
            'forward', 'gradients', 'Checkpoint', 'is_logged', 'optimise', 'as_targets', 'fit', 'predict_logits',
-           'accuracy', 'baseline']
+           'accuracy', 'baseline', 'choose_epochs']
 
 # %% ../nbs/05_training.ipynb #bb6bf453
 from dataclasses import asdict, dataclass
@@ -83,13 +83,14 @@ def forward(net, thetas: torch.Tensor, # (K, P)
     return torch.stack([call(net, theta, x if shared else x[k]) for k, theta in enumerate(thetas.unbind())])
 
 
-def gradients(net, loss: str, # a name in LOSSES
+def gradients(net, loss, # a name in LOSSES, or such a function
               thetas: torch.Tensor, # (K, P)
               x: torch.Tensor, y: torch.Tensor, # (K, n, C, H, W) inputs and (K, n, n_classes) targets
              ) -> torch.Tensor: # (K, P)
     "The gradient of each network's loss on its own batch."
     thetas = thetas.detach().requires_grad_()
-    total = sum(LOSSES[loss](logits, target) for logits, target in zip(forward(net, thetas, x), y))
+    loss = loss if callable(loss) else LOSSES[loss]
+    total = sum(loss(logits, target) for logits, target in zip(forward(net, thetas, x), y))
     return torch.autograd.grad(total, thetas)[0]
 
 # %% ../nbs/05_training.ipynb #0788d8df
@@ -228,11 +229,12 @@ def fit(net, # the architecture
         on_epoch=None, # called with (epochs done, thetas) after every epoch
         checkpoint: Checkpoint = None, # to continue from and to save to
         history: list = None, # what `on_epoch` appends to; saved and restored with the run
+        loss=None, # a function as those in LOSSES; None: the recipe's
        ) -> torch.Tensor: # (K, P)
     "Train K networks side by side; each draws its own batches and augmentations."
     thetas = thetas.clone().requires_grad_()
     optimiser = _make_optimiser(thetas, recipe)
-    gradient_of = Graphed(partial(gradients, net, recipe.loss))
+    gradient_of = Graphed(partial(gradients, net, loss or recipe.loss))
     checkpoint = checkpoint or Checkpoint(None)
     history = [] if history is None else history
     per_epoch = -(-len(x) // recipe.batch)
@@ -279,10 +281,12 @@ def baseline(make, # builds a network
              x: torch.Tensor, observed: torch.Tensor, # (n, C, H, W) inputs and (n,) noisy labels
              test_x: torch.Tensor, test_y: torch.Tensor, # clean; only `best_on_test` chooses by them
              n_classes: int, recipe: Recipe, rng: torch.Generator, n_eval: int = 5, # networks
+             updates: int = None, # of `equal_updates`; None: without it
+             train=fit, # how networks are trained, with the signature of `fit`
              progress=None, # called with (epochs done, epochs), of both runs together
              checkpoint=None, # folder to continue from and to save to
-            ) -> dict: # {"last" | "noisy_val" | "best_on_test": [n_eval fractions]}, and "curve"
-    "Train on the whole noisy set (eq. 3) and report three choices of the epoch."
+            ) -> dict: # see `choose_epochs`
+    "Train on the whole noisy set (eq. 3) and report several choices of the epoch."
     if checkpoint:
         claim(checkpoint, "baseline", recipe=asdict(recipe), n_eval=n_eval, seed=rng.initial_seed(),
               data=fingerprint(x, observed), test=fingerprint(test_x, test_y))
@@ -290,25 +294,33 @@ def baseline(make, # builds a network
     targets = as_targets(observed, n_classes)
     order = torch.randperm(len(x), generator=rng).to(x.device)
     val, rest = order[:len(x) // 10], order[len(x) // 10:]
-    on_all, on_rest = [], [] # one entry an epoch: accuracies on one or two sets of images
+    on_all, on_rest = [], [] # accuracies, one entry an epoch
 
-    def train(name, index, history, sets):
+    def run(name, index, history, images, labels):
         start = initial(make, rng, n_eval).to(x.device)
         rngs = [spawn(rng) for _ in start]
         def on_epoch(epoch, thetas):
-            history.append([accuracy(predict_logits(net, thetas, images), labels) for images, labels in sets])
+            history.append(accuracy(predict_logits(net, thetas, images), labels))
             if progress:
                 progress(len(on_all) + len(on_rest), 2 * recipe.epochs)
         saved = Checkpoint(checkpoint and Path(checkpoint)/f"{name}.pt")
-        fit(net, start, x[index], targets[index], recipe, rngs, on_epoch, saved, history)
+        train(net, start, x[index], targets[index], recipe, rngs, on_epoch, saved, history)
 
-    train("all", slice(None), on_all, [(test_x, test_y)])
-    train("rest", rest, on_rest, [(x[val], observed[val]), (test_x, test_y)])
-    return _choose_epochs(torch.tensor(on_all)[:, 0], *torch.tensor(on_rest).unbind(1))
+    run("all", slice(None), on_all, test_x, test_y)
+    run("rest", rest, on_rest, x[val], observed[val])
+    epochs = updates and updates / -(-len(x) // recipe.batch)
+    return choose_epochs(torch.tensor(on_all), torch.tensor(on_rest), epochs)
 
 
-def _choose_epochs(curve, noisy_val, test_of_rest): # (epochs, n_eval) accuracies each
-    "The three numbers, and the mean test accuracy by epoch."
-    chosen = test_of_rest.gather(0, noisy_val.argmax(0, keepdim=True))[0]
-    return {"last": curve[-1].tolist(), "noisy_val": chosen.tolist(), "best_on_test": curve.amax(0).tolist(),
-            "curve": curve.mean(1).tolist()}
+def choose_epochs(curve: torch.Tensor, # (epochs, n_eval) test accuracies of the networks trained on all images
+                  noisy_val: torch.Tensor, # (epochs, n_eval) agreement with held-out noisy labels
+                  equal_updates: float = None, # epochs, rounded to whole ones that there are
+                 ) -> dict: # {name: [n_eval fractions]}, "curve" (mean by epoch), "epochs_chosen" {name: from 1}
+    "What the networks reach at several choices of the epoch."
+    smooth = F.avg_pool1d(noisy_val.mean(1)[None, None].double(), 5, 1, 2, count_include_pad=False)[0, 0]
+    chosen = {"last": len(curve), "noisy_val": int(smooth.argmax()) + 1}
+    if equal_updates is not None:
+        chosen["equal_updates"] = min(max(round(equal_updates), 1), len(curve))
+    accuracies = {name: curve[epoch - 1].tolist() for name, epoch in chosen.items()}
+    return {**accuracies, "best_on_test": curve.amax(0).tolist(), "curve": curve.mean(1).tolist(),
+            "epochs_chosen": chosen}
