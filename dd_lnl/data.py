@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TINY', 'TINY_URL', 'TINY_MD5', 'KNOWN', 'PUBLISHED_AS_ARRAYS', 'CIFAR_MEAN', 'CHANNELS', 'tiny_index', 'DataInfo',
-           'load', 'describe', 'content_hash', 'subset', 'channel_space', 'space']
+           'load', 'describe', 'content_hash', 'subset', 'resplit', 'channel_space', 'space']
 
 # %% ../nbs/01_data.ipynb #181e4813
 import os, tempfile, zipfile
@@ -194,6 +194,18 @@ def subset(train: LabelledImages,
     for places in members(labels, train.n_classes):
         parts.append(places[torch.randperm(len(places), generator=rng)[:per_class]])
     return torch.cat(parts).sort().values
+
+# %% ../nbs/01_data.ipynb #c8cdbb7a
+def resplit(train: LabelledImages, test: LabelledImages, # with clean labels
+            rng: torch.Generator) -> tuple: # (train, test)
+    "Training and test images drawn anew from both, class by class."
+    images, labels = torch.cat([train.images, test.images]), torch.cat([train.labels, test.labels])
+    is_test = torch.zeros(len(labels), dtype=torch.bool)
+    sizes = test.labels.cpu().bincount(minlength=test.n_classes).tolist()
+    for places, n_test in zip(members(labels, test.n_classes), sizes):
+        is_test[places[torch.randperm(len(places), generator=rng)[:n_test]]] = True
+    parts = [place.nonzero()[:, 0].to(labels.device) for place in (~is_test, is_test)]
+    return tuple(replace(train, images=images[at], labels=labels[at]) for at in parts)
 
 # %% ../nbs/01_data.ipynb #45f79029
 CIFAR_MEAN = (.4914, .4822, .4465)

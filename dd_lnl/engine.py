@@ -44,7 +44,7 @@ def entry(notebook: str, # its name
     return dict(notebook=path, output=str(output), parameters=parameters, threads=threads, gpu=int(gpu))
 
 
-NOT_FOR_BASELINE = ("distiller", "protocol", "ipcs", "controls", "judge_steps", "datm_changes") # parameters
+NOT_FOR_BASELINE = ("distiller", "protocol", "ipcs", "controls", "datm_changes") # parameters
 
 
 def executed(s: Setting) -> Path:

@@ -138,7 +138,7 @@ def stored_set(home: Path, cell: str, root=None, size: int = None) -> tuple: # S
                          "make them again with `dd_lnl run` or `dd_lnl reproduce --fresh`.")
     values = {name: record[name] for name in ("dataset", "noise", "tau", "distiller", "protocol", "seed")}
     n_images = {name: record.get(f"{name}_per_class") for name in ("n_train", "n_test")}
-    s = setting(**values, **n_images, ipcs=[record["ipc"]], root=root, size=size,
+    s = setting(**values, **n_images, resplit=record.get("resplit", False), ipcs=[record["ipc"]], root=root, size=size,
                 folder=str(home.parent), profile=home.name)
     train = prepare(s).train
     if tuple(tensors["images"].shape[1:]) != train.in_shape:
@@ -246,6 +246,8 @@ def read_set(folder: Path, dataset: str, protocol: str, space: str, root, size, 
     manifest = manifest | {name: value for name, value in [("dataset", dataset), ("protocol", protocol)] if value}
     dataset, protocol = manifest["dataset"], choose("protocol", manifest["protocol"], PROTOCOLS)
     train, test = data.load(dataset, root, device=device or "cpu", size=size)
+    if manifest.get("resplit"):
+        train, test = data.resplit(train, test, generator(manifest["seed"], "split"))
     test = test_subset(test, manifest.get("n_test_per_class"))
     if not ours:
         choose("space", space, ["pixels", *USE_ZCA])

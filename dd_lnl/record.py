@@ -92,6 +92,8 @@ def images_of(s: Setting, ready: Prepared) -> dict:
         values |= {"n_train_per_class": s.n_train, "train_places": places}
     if s.n_test is not None:
         values["n_test_per_class"] = s.n_test
+    if s.resplit:
+        values["resplit"] = True
     return values
 
 # %% ../nbs/12b_record.ipynb #fef2ad59

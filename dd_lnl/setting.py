@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DISTILLERS', 'CONTROLS', 'BASELINE', 'SPACES', 'AT_LEAST_ONE', 'SHARED_BY_SIZES', 'PLAIN', 'Distiller', 'option',
-           'Setting', 'control_part', 'lender', 'config', 'space_method', 'check_names', 'check_numbers',
+           'Setting', 'control_part', 'lender', 'config', 'space_method', 'check_names', 'check_split', 'check_numbers',
            'check_changes', 'check_controls', 'setting', 'from_notebook']
 
 # %% ../nbs/12_setting.ipynb #351e48ce
@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from . import coresets, dance, datm, rcig
+from . import coresets, dance, datm, noise, rcig
 from .core import Cell, InputError, build, choose, override
 from .device import PRECISIONS, pick_device
 from .evaluation import PROTOCOLS
@@ -72,8 +72,8 @@ class Setting:
     changes: dict = option(None, "Fields of the distiller's preset to change, as JSON: '{\"iterations\": 50}'; "
                                  "a list has a value for each size.")
     datm_changes: dict = option(None, "With protocol datm_lr: the changes of DATM's preset.")
-    deviations: bool = option(False, "As the reference: other constants of DATM for some noise rates, and CIFAR-100's "
-                                     "asymmetric flips without mouse.")
+    resplit: bool = option(False, "Draw training and test images anew with each seed, class by class.")
+    deviations: bool = option(False, "As the reference: DATM's constants for some rates, CIFAR-100 flips but mouse.")
     device: str = option("cpu", "auto, cpu or cuda.")
     precision: str = option("tf32", "On a GPU: float32, tf32 or bf16.")
     threads: int = option(1, "CPU threads; sums depend on their number.")
@@ -153,6 +153,13 @@ def check_names(s: Setting):
 AT_LEAST_ONE = ("threads", "n_eval", "judge_steps", "judge_width", "n_train", "n_test", "size")
 
 
+def check_split(s: Setting):
+    "Refuses a new split for labels that people gave to the training images of the published one."
+    if s.resplit and s.noise not in noise.SYNTHETIC:
+        raise InputError(f"resplit mixes training and test images, but {s.noise!r} labels training images only: choose "
+                         f"{', '.join(noise.SYNTHETIC)}, or leave it out.")
+
+
 def check_numbers(s: Setting):
     "Refuses numbers that mean nothing."
     whole = all(type(ipc) is int and ipc >= 1 for ipc in s.ipcs)
@@ -228,6 +235,7 @@ def setting(**values) -> Setting:
     choose("protocol", protocol, ["full", *PROTOCOLS] if s.distiller == "full" else PROTOCOLS)
     s = replace(s, protocol=protocol)
     check_numbers(s)
+    check_split(s)
     check_changes(s)
     check_controls(s)
     pick_device(s.device)

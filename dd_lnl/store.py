@@ -41,6 +41,8 @@ class Prepared(NamedTuple):
 def noisy_data(s: Setting) -> Prepared: # still in pixels
     "Load the data, corrupt the labels, and take the images that the setting asks for."
     train, test = data.load(s.dataset, s.root, device=pick_device(s.device), size=s.size)
+    if s.resplit:
+        train, test = data.resplit(train, test, generator(s.seed, "split"))
     is_column = s.dataset not in data.KNOWN and s.noise not in (*noise.SYNTHETIC, "given") # of the CSV index
     observed = None
     if is_column:
@@ -149,7 +151,7 @@ def device_kind(s: Setting) -> str: # "cpu" | "cuda"
 def stage_inputs(s: Setting, ipc: int = None) -> dict:
     "What a distillation depends on, as plain values."
     values = dict(dataset=s.dataset, images=data.content_hash(s.dataset, s.root), size=s.size, noise=s.noise, tau=s.tau,
-                  seed=s.seed, reference=s.deviations and s.noise == "asym", n_train=s.n_train,
+                  seed=s.seed, resplit=s.resplit, reference=s.deviations and s.noise == "asym", n_train=s.n_train,
                   space=space_method(s), threads=s.threads, device=device_kind(s),
                   code=[stage_key("data", noisy_data, without=unused_readers(s)), stage_key("noise")],
                   config=asdict(config(s, ipc)) if ipc else {})

@@ -45,8 +45,8 @@ def test_parameters_cells_have_the_fields_of_a_setting(notebook, left_out):
     assert disagreements(parameters, DEFAULTS | {"seed": 1}, left_out) == ["seed"]
 
 
-OTHERS = dict(noise="asym", tau=.2, seed=1, n_train=20, n_test=5, n_eval=1, judge_width=8, deviations=True, threads=2,
-              folder="elsewhere", profile="own") # than the defaults
+OTHERS = dict(noise="asym", tau=.2, seed=1, n_train=20, n_test=5, n_eval=1, judge_width=8, deviations=True,
+              resplit=True, threads=2, folder="elsewhere", profile="own") # than the defaults
 
 
 def comes_back(s, notebook, fixed):
