@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['SYM', 'ASYM', 'CIFAR10N', 'NOISES', 'SIZES', 'REAL', 'COMPARED', 'RELABELLED', 'SUBSETS', 'PAPER', 'SMALL', 'LONGER',
            'BRIEF', 'LONG', 'PROFILES', 'AXES', 'REQUIRED', 'SEARCH_ENDS', 'DISTILLATION_FLOPS', 'SHIPPED', 'LATENCY',
-           'FAST', 'BENCHMARKS', 'KIND', 'grid', 'lite', 'profile', 'read_entries', 'described', 'forward_flops',
-           'training_flops', 'expert_flops', 'agreement_flops', 'relabelled_flops', 'datm_flops', 'dance_flops',
-           'rcig_flops', 'distillation_flops', 'judge_protocol', 'n_snapshots', 'baseline_flops', 'judging_flops',
-           'judging_steps', 'benchmark_rates', 'measured', 'method_rate', 'cell_seconds', 'is_usual', 'hours',
-           'disk_bytes', 'missing_cells', 'plan']
+           'FAST', 'BENCHMARKS', 'KIND', 'grid', 'lite', 'cifar_small', 'profile', 'read_entries', 'described',
+           'forward_flops', 'training_flops', 'expert_flops', 'agreement_flops', 'relabelled_flops', 'datm_flops',
+           'dance_flops', 'rcig_flops', 'distillation_flops', 'judge_protocol', 'n_snapshots', 'baseline_flops',
+           'judging_flops', 'judging_steps', 'benchmark_rates', 'measured', 'method_rate', 'cell_seconds',
+           'known_seconds', 'hours', 'disk_bytes', 'missing_cells', 'plan']
 
 # %% ../nbs/12d_profiles.ipynb #32c7be0e
 import tomllib
@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from . import data, networks, rcig
-from .core import InputError, choose, read_json
+from .core import Cell, InputError, choose, read_json
 from .datm import activations_fit
 from .evaluation import protocol_for
 from .record import finished
@@ -52,11 +52,12 @@ SUBSETS = {distiller: controls[1:] for distiller, controls in COMPARED.items()} 
 def grid(datasets: list, sizes: dict = {}, # {(distiller, dataset): ipcs}
          budgets: dict = {}, # {distiller: changes of its preset}; a list is by size, smallest first
          compared: dict = COMPARED, # {distiller: controls}
+         noises: list = None, # as an entry of NOISES; None: the data set's
          **every) -> list: # of dicts, as in a file's [[settings]]; `every` goes into each
     "All noises of some data sets, under every distiller with its controls, and the usual training beside them."
     entries = []
     for dataset in datasets:
-        for noise, (distiller, controls) in product(NOISES[dataset], compared.items()):
+        for noise, (distiller, controls) in product(noises or NOISES[dataset], compared.items()):
             ipcs = sizes.get((distiller, dataset), [1, 10, 50])
             changes = dict(budgets.get(distiller, {}))
             for name, value in changes.items():
@@ -88,9 +89,38 @@ LONGER = {
 }
 BRIEF = dict(compared=SUBSETS, deviations=True, n_eval=2, judge_steps=1000)
 LONG = dict(compared=SUBSETS, deviations=True, judge_steps=10_000, seed=[0, 1])
+
+
+def cifar_small(seed: int) -> list: # of entries
+    "CIFAR-10 in what two cores compute; in an order in which the early results already say something."
+    noises = [dict(noise="sym", tau=[0., .4, .2, .6, .8]), dict(noise=["worst", "aggre"], tau="none"),
+              dict(noise="asym", tau=[.4, .2])]
+    expert = dict(n_experts=2, epochs=20, keep=20, batch=64, lr=.02, width=32)
+    matching = dict(syn_steps=20, first_max=10, max_start=18, growth=50, min_start=0, batch_syn=[10, 100, 250])
+    budgets = {
+        "dance": dict(iterations=[500, 500, 300], width=32, n_experts=3, expert=dict(epochs=10), batch_real=64,
+                      batch_syn=100),
+        "datm": dict(iterations=[200, 150, 40], expert=expert, **matching),
+        "rcig": dict(iterations=[100, 30], width=32, n_models=3, batch_real=500, lr_img=.03, lr_label=.02,
+                     lr_inner=1e-4, lr_hinv=.2),
+        "full": dict(epochs=40),
+    }
+    at_learned_step = [f"{name}@datm_lr" for name in REAL]
+    compared = {"full": [], "dance": ["full", "random"], "datm": ["full", "random", *at_learned_step],
+                "rcig": ["full", "random"]}
+    small = dict(n_train=500, n_test=200, n_eval=3, judge_steps=600, judge_width=32, seed=seed)
+    entries = []
+    for noise in noises:
+        entries += grid(["cifar10"], {("rcig", "cifar10"): [1, 10]}, budgets, compared, [noise], **small)
+        entries.append(dict(dataset="cifar10", distiller="relabelled", protocol="dance", changes=dict(expert=expert),
+                            **noise, **small))
+    return entries
+
+
 PROFILES = { # name: what `grid` returns
     "digits": grid(["digits"], compared=RELABELLED),
     "digits-seeds": grid(["digits"], seed=[0, 1, 2]),
+    "cifar-small": [*cifar_small(0), *cifar_small(1), *cifar_small(2)],
     "lite": grid(["cifar10"], budgets=lite(42), **BRIEF) + grid(["cifar100", "tinyimagenet"], SMALL, lite(72), **BRIEF),
     "lite-long": grid(PAPER, SMALL, LONGER, **LONG),
     "paper": grid(PAPER, SIZES, deviations=True),
@@ -312,14 +342,18 @@ def benchmark_rates() -> dict: # {machine: {method: FLOP/s}}
 KIND = ("dataset", "distiller", "protocol", "ipc") # of a cell: what its time depends on most
 
 
-def measured() -> dict: # {KIND's values: seconds}
+def measured() -> dict: # {(profile, or None for usual budgets; KIND's values): seconds}
     "What whole cells took on one CPU core, where records of that kind exist."
     seconds = {}
     for file in SHIPPED.glob("*/records/*.json"):
         record = read_json(file)
-        if record and record.get("threads") == 1 and not record.get("reduced") and not record.get("n_train_per_class"):
-            kind = tuple(record[name] for name in KIND)
-            seconds.setdefault(kind, []).append(record["wall_s"] + record.get("distil_s", 0.))
+        if not record or record.get("threads") != 1:
+            continue
+        kind = tuple(record[name] for name in KIND)
+        is_reduced = record.get("reduced") or record.get("n_train_per_class")
+        for profile_or_none in [record["profile"]] if is_reduced else [record["profile"], None]:
+            times = seconds.setdefault((profile_or_none, *kind), [])
+            times.append(record["wall_s"] + record.get("distil_s", 0.))
     return {kind: sum(times) / len(times) for kind, times in seconds.items()}
 
 # %% ../nbs/12d_profiles.ipynb #f4408499
@@ -336,9 +370,11 @@ def cell_seconds(s: Setting, ipc: int, rates: dict) -> float: # ipc None: all th
     return distilling + max(judging_flops(s, ipc) / rate, latency)
 
 
-def is_usual(s: Setting) -> bool:
-    "Whether a setting's cells cost what the method's preset and protocol cost."
-    return not (s.changes or s.n_train or s.judge_steps or s.judge_width)
+def known_seconds(s: Setting, cell: Cell, seconds: dict) -> float: # seconds: from `measured`
+    "What cells of this kind took, in this profile or else anywhere with usual budgets; None if nobody knows."
+    kind = tuple(getattr(cell, name) for name in KIND)
+    is_usual = not (s.changes or s.n_train or s.judge_steps or s.judge_width)
+    return seconds.get((cell.profile, *kind), seconds.get((None, *kind)) if is_usual else None)
 
 
 def hours(missing: list, # of (Setting without controls, its cells that are to be computed)
@@ -348,9 +384,8 @@ def hours(missing: list, # of (Setting without controls, its cells that are to b
     total, shared = 0., {}
     for part, cells in missing:
         for cell in cells:
-            kind = tuple(getattr(cell, name) for name in KIND)
-            is_known = kind in seconds and is_usual(part)
-            total += seconds[kind] if is_known else cell_seconds(part, cell.ipc, rates)
+            time = known_seconds(part, cell, seconds)
+            total += cell_seconds(part, cell.ipc, rates) if time is None else time
         if cells and part.distiller != "full":
             module = DISTILLERS[part.distiller].experts
             shared[module] = expert_flops(part) / method_rate(part, rates)
