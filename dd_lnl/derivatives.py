@@ -7,8 +7,8 @@ __all__ = ['RULES', 'BEFORE_BLOCK', 'BLOCK', 'Rule', 'sum_to_channels', 'bilinea
            'relu_jvp', 'relu_vjp_dot', 'softplus_value', 'softplus_vjp', 'softplus_jvp', 'softplus_vjp_dot', 'unpool',
            'channelwise', 'spatial_mean', 'project_norm', 'norm_value', 'norm_vjp', 'norm_jvp', 'norm_vjp_dot',
            'convolve', 'convolve_back', 'convolve_outer', 'convolve_for_block', 'block_value', 'block_vjp', 'block_jvp',
-           'block_vjp_dot', 'no_bias', 'rules_of', 'layers_with_rules', 'join_gradients', 'trace', 'vjp', 'jvp',
-           'vjp_dot']
+           'block_vjp_dot', 'no_bias', 'uses_block', 'rules_of', 'layers_with_rules', 'join_gradients', 'trace', 'vjp',
+           'jvp', 'vjp_dot']
 
 # %% ../nbs/03b_derivatives.ipynb #b865a710
 from collections.abc import Callable
@@ -211,9 +211,14 @@ BEFORE_BLOCK = bilinear(convolve_for_block, convolve_back, convolve_outer, no_bi
 BLOCK = Rule(block_value, block_vjp, block_jvp, block_vjp_dot) # of norm, ReLU and pool; the parameters are the norm's
 
 
+def uses_block(net, theta) -> bool:
+    "Whether norm, ReLU and pool are one layer."
+    return isinstance(net.body[1], nn.GroupNorm) and net.body.has_kernels(theta)
+
+
 def rules_of(net, theta) -> list: # of (rule, layer)
     "The rules that a network is differentiated by, in order."
-    if not net.body.has_kernels(theta):
+    if not uses_block(net, theta):
         return [(RULES[type(layer)], layer) for layer in (*net.body, net.head)]
     *layers, flatten = net.body
     rules = []
@@ -240,7 +245,7 @@ def join_gradients(p_bars): # list of tensors -> (P,), None if it is empty
 def trace(net, theta, x): # (P,), (n, C, H, W) -> (n, n_classes), list with one entry a layer
     "The output, and what the derivatives need of every layer."
     residuals = []
-    if net.body.has_kernels(theta):
+    if uses_block(net, theta):
         x = x.contiguous(memory_format=torch.channels_last)
     for rule, layer, p in layers_with_rules(net, theta):
         x, residual = rule.value(layer, p, x)

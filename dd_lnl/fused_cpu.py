@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['kernel', 'moments', 'affine', 'value', 'masked_sums', 'gradient', 'tangent', 'plain_sums', 'masked_product',
            'masked_add', 'gradient_tangent', 'pool', 'launch', 'channels_last', 'empty_map', 'vectors', 'block_value',
-           'block_vjp', 'block_jvp', 'block_vjp_dot', 'neighbours', 'convolve_grey', 'convolve', 'convolution_bars',
-           'ConvolutionBlock', 'keep_memory', 'plain_layers', 'usable']
+           'block_vjp', 'block_jvp', 'block_vjp_dot', 'rectified', 'rectified_gradient', 'rectified_value',
+           'rectified_vjp', 'neighbours', 'convolve_grey', 'convolve', 'convolution_bars', 'ConvolutionBlock',
+           'keep_memory', 'plain_layers', 'usable']
 
 # %% ../nbs/03c_fused_cpu.ipynb #a9b340ba
 import ctypes, sys
@@ -327,6 +328,51 @@ def block_vjp_dot(x, statistics, gain, shift, x_dot, moved, gain_dot, out_bar, o
     launch(gradient_tangent, [*inputs, *per_channel, *outputs], vectors(gain, shift, gain_dot))
     return x_bar_dot, gain_bar_dot.sum(0), shift_bar_dot.sum(0)
 
+# %% ../nbs/03c_fused_cpu.ipynb #2c188084
+@kernel
+def rectified(x, out): # (n, H, W, C) -> out (n, H/2, W/2, C)
+    "ReLU and 2x2 mean pool."
+    n, H, W, C = x.shape
+    zero, quarter = x.dtype.type(0), x.dtype.type(.25)
+    for i in range(n):
+        for h in range(H // 2):
+            for w in range(W // 2):
+                for c in range(C):
+                    top = max(x[i, 2*h, 2*w, c], zero) + max(x[i, 2*h, 2*w + 1, c], zero)
+                    low = max(x[i, 2*h + 1, 2*w, c], zero) + max(x[i, 2*h + 1, 2*w + 1, c], zero)
+                    out[i, h, w, c] = quarter * (top + low)
+
+
+@kernel
+def rectified_gradient(x, out_bar, x_bar, bias_bar): # -> x_bar (n, H, W, C), its sums over pixels (n, C)
+    "The gradients for the map and for a bias that was added to it, image by image."
+    n, H, W, C = x.shape
+    zero, quarter = x.dtype.type(0), x.dtype.type(.25)
+    for i in range(n):
+        bias_bar[i] = 0
+        for h in range(H):
+            for w in range(W):
+                for c in range(C):
+                    y = quarter * out_bar[i, h // 2, w // 2, c] if x[i, h, w, c] > zero else zero
+                    x_bar[i, h, w, c] = y
+                    bias_bar[i, c] += y
+
+# %% ../nbs/03c_fused_cpu.ipynb #882c24dc
+def rectified_value(x: torch.Tensor) -> torch.Tensor: # (n, C, H, W) with even sides -> (n, C, H/2, W/2)
+    "ReLU and 2x2 mean pool."
+    n, C, H, W = x.shape
+    out = empty_map(n, C, H // 2, W // 2, x.dtype)
+    launch(rectified, [channels_last(x), channels_last(out)], [])
+    return out
+
+
+def rectified_vjp(x, out_bar): # out_bar (n, C, H/2, W/2) -> (n, C, H, W), (C,)
+    "The gradients for the map and for the bias of the convolution before it."
+    x_bar = empty_map(*x.shape, x.dtype)
+    bias_bar = torch.empty(*x.shape[:2], dtype=x.dtype, device="cpu")
+    launch(rectified_gradient, [channels_last(x), channels_last(out_bar), channels_last(x_bar), bias_bar.numpy()], [])
+    return x_bar, bias_bar.sum(0)
+
 # %% ../nbs/03c_fused_cpu.ipynb #6270cf8d
 @kernel
 def neighbours(x, out): # (n, H, W) -> (n, H, W, 9)
@@ -361,12 +407,12 @@ def convolution_bars(y_bar, x, weight, inputs: bool, params: bool): # None for w
 
 # %% ../nbs/03c_fused_cpu.ipynb #94d17135
 class ConvolutionBlock(torch.autograd.Function):
-    "A 3x3 convolution, instance norm, ReLU and 2x2 mean pool; first derivatives only."
+    "A 3x3 convolution, instance norm (unless its gain is None), ReLU and 2x2 mean pool; first derivatives only."
     @staticmethod
     def forward(ctx, x, weight, bias, gain, shift, eps):
         ctx.grey = x.shape[1] == 1
         y, matrix = convolve_grey(x, weight, bias) if ctx.grey else (F.conv2d(x, weight, bias, padding=1), x)
-        out, statistics = block_value(y, gain, shift, eps)
+        out, statistics = (rectified_value(y), ()) if gain is None else block_value(y, gain, shift, eps)
         ctx.save_for_backward(x, weight, gain, shift, y, matrix, *statistics)
         return out
 
@@ -377,13 +423,17 @@ class ConvolutionBlock(torch.autograd.Function):
                                "fused_cpu.plain_layers().")
         x, weight, gain, shift, y, matrix, *statistics = ctx.saved_tensors
         inputs, params = ctx.needs_input_grad[:2]
-        y_bar, gain_bar, shift_bar = block_vjp(y, statistics, gain, shift, out_bar)
-        x_bar = weight_bar = None
+        x_bar = weight_bar = gain_bar = shift_bar = None
+        if gain is None:
+            y_bar, bias_bar = rectified_vjp(y, out_bar)
+        else:
+            y_bar, gain_bar, shift_bar = block_vjp(y, statistics, gain, shift, out_bar)
+            bias_bar = torch.zeros_like(shift)
         if inputs or params and not ctx.grey:
             x_bar, weight_bar = convolution_bars(y_bar, x, weight, inputs, params)
         if params and ctx.grey:
             weight_bar = (matrix.T @ y_bar.permute(0, 2, 3, 1).flatten(0, 2)).T.reshape(weight.shape)
-        return x_bar, weight_bar, torch.zeros_like(shift), gain_bar, shift_bar, None
+        return x_bar, weight_bar, bias_bar, gain_bar, shift_bar, None
 
 # %% ../nbs/03c_fused_cpu.ipynb #8542b0b3
 def keep_memory():

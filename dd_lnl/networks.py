@@ -28,7 +28,7 @@ class Blocks(nn.Sequential):
     "Layers that treat every image alone; a CPU takes a large batch in pieces that fit its cache."
     def __init__(self, *layers,
                  map_floats, # size of one image's widest map
-                 standard=False): # convolution, instance norm, ReLU and pool, on even sides throughout
+                 standard=False): # convolution, instance norm or none, ReLU and pool, on even sides throughout
         super().__init__(*layers)
         self.standard = standard
         self.piece = max(8, CACHE // (4 * map_floats))
@@ -79,7 +79,8 @@ def compiled(blocks: Blocks, x): # (n, C, H, W) -> (n, features)
     *layers, flatten = blocks
     x = x.contiguous(memory_format=torch.channels_last)
     for convolution, norm in zip(layers[::4], layers[1::4]):
-        x = ConvolutionBlock.apply(x, convolution.weight, convolution.bias, norm.weight, norm.bias, norm.eps)
+        gain, shift, eps = (getattr(norm, name, None) for name in ("weight", "bias", "eps")) # Identity has none
+        x = ConvolutionBlock.apply(x, convolution.weight, convolution.bias, gain, shift, eps)
     return flatten(x)
 
 # %% ../nbs/03_networks.ipynb #d52b0ea5
@@ -144,7 +145,7 @@ def convnet(in_shape, # (C, H, W) of one image
         layers += [nn.Conv2d(channels, out, 3, padding=1), make_norm(out), activation(), Pool()]
         channels = out
     even = h % 2**depth == 0 and w % 2**depth == 0
-    standard = norm == "instance" and activation is nn.ReLU and even
+    standard = norm in ("instance", "none", None) and activation is nn.ReLU and even
     body = Blocks(*layers, nn.Flatten(), map_floats=width*h*w, standard=standard)
     net = ConvNet(body, channels * (h >> depth) * (w >> depth), n_classes)
     if choose("init", init, ["torch", "lecun"]) == "lecun":

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from .core import InputError, choose, claim, fingerprint, load_tensors, save_tensors, spawn
 from .device import Graphed, send
-from .augmentation import POLICIES, augment, cutmix
+from .augmentation import POLICIES, apply_augmentation, cutmix, draw_augmentation, join_draws
 from .networks import call, initial
 
 # %% ../nbs/05_training.ipynb #d50653e8
@@ -178,10 +178,17 @@ def as_targets(labels: torch.Tensor, n_classes: int) -> torch.Tensor: # (n, n_cl
     return F.one_hot(labels, n_classes).float() if labels.ndim == 1 else labels
 
 
-def _draw_batch(x, y, recipe, rng):
-    "One network's batch, augmented and mixed."
-    x = augment(x, recipe.policy, rng)
-    return cutmix(x, y, rng, recipe.mix) if recipe.mix else (x, y)
+def _draw_batches(x, y, index, recipe, rngs): # index (K, n) -> (K, n, C, H, W), (K, n, n_classes)
+    "Every network's batch, augmented and mixed; networks that drew the same operations are augmented together."
+    batch_x, batch_y = x[index], y[index]
+    draws = [draw_augmentation(recipe.policy, index.shape[1], x.shape[-2:], rng) for rng in rngs]
+    for places, draw in join_draws(draws, len(draws)):
+        images = apply_augmentation(batch_x[places].flatten(0, 1), send(draw, x.device))
+        batch_x[places] = images.unflatten(0, (len(places), -1))
+    if recipe.mix:
+        mixed = [cutmix(*batch, rng, recipe.mix) for *batch, rng in zip(batch_x, batch_y, rngs)]
+        batch_x, batch_y = (torch.stack(part) for part in zip(*mixed))
+    return batch_x, batch_y
 
 
 def _make_optimiser(thetas, recipe):
@@ -248,8 +255,7 @@ def fit(net, # the architecture
         if place == 0:
             orders = send(torch.stack([torch.randperm(len(x), generator=rng) for rng in rngs]), x.device)
         index = orders[:, place:place + recipe.batch]
-        batches = [_draw_batch(x[i], y[i], recipe, rng) for i, rng in zip(index, rngs)]
-        batch_x, batch_y = (torch.stack(part) for part in zip(*batches))
+        batch_x, batch_y = _draw_batches(x, y, index, recipe, rngs)
         _step(optimiser, thetas, gradient_of(thetas.detach(), batch_x, batch_y), recipe, done, total)
         done += 1
         if on_epoch and done % per_epoch == 0:
