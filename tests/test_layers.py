@@ -16,7 +16,7 @@ class Floor(NamedTuple):
 GROUND = "values networks"
 CHEAP = f"{GROUND} inputs training distillers judging" # need torch, torchvision and NumPy alone
 FLOORS = { # from the ground up; modules that are still to be written have their place already
-    "values": Floor("keys core device progress", beside={"device": "core"}),
+    "values": Floor("keys core device progress checks", beside={"device": "core", "checks": "core"}),
     "inputs": Floor("decoding tables image_files layouts data noise", "values",
                     beside={"image_files": "decoding tables", "data": "image_files",
                             "layouts": "decoding tables image_files"}),
@@ -27,13 +27,13 @@ FLOORS = { # from the ground up; modules that are still to be written have their
                         beside={**dict.fromkeys(["dance", "coresets"], "trajectories"), "rcig": "implicit",
                                 "datm": "trajectories matching"}),
     "judging": Floor("evaluation", f"{GROUND} training"),
-    "setting": Floor("setting store record experiment profiles exchange", CHEAP),
+    "setting": Floor("setting store record experiment profiles exchange standalone", CHEAP),
     "evidence": Floor("results theory verdicts words figures theory_figures report", "values",
                       beside={"theory": "results", "verdicts": "results theory", "words": "results theory verdicts",
                               "figures": "results words", "theory_figures": "theory verdicts words figures",
                               "report": "results words"}),
-    "own_data": Floor("audit", f"{CHEAP} setting evidence"),
-    "running": Floor("job engine bare verify cli __main__", f"{CHEAP} setting evidence own_data"),
+    "own_data": Floor("crossfit suspicion audit_report audit", f"{CHEAP} setting evidence"),
+    "running": Floor("job engine bare verify audit_command cli __main__", f"{CHEAP} setting evidence own_data"),
 }
 ALONE = ["__init__", "_modidx"] # import nothing of ours
 JOB_SIDE = ["job"] # starts with every notebook, so it imports nothing of ours
