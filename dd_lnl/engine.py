@@ -21,6 +21,7 @@ from .device import pick_device
 from .profiles import PAPER
 from .progress import Progress
 from .record import record_path
+from .robust import ROBUST
 from .setting import Setting
 from .store import record_key
 
@@ -44,7 +45,7 @@ def entry(notebook: str, # its name
     return dict(notebook=path, output=str(output), parameters=parameters, threads=threads, gpu=int(gpu))
 
 
-NOT_FOR_BASELINE = ("distiller", "protocol", "ipcs", "controls", "datm_changes") # parameters
+NOT_FOR_BASELINE = ("distiller", "ipcs", "controls", "datm_changes") # parameters
 
 
 def executed(s: Setting) -> Path:
@@ -54,7 +55,7 @@ def executed(s: Setting) -> Path:
 
 def setting_entry(s: Setting) -> dict:
     "The notebook of a setting."
-    baseline = s.protocol == "full"
+    baseline = s.protocol == "full" or s.protocol in ROBUST
     parameters = {}
     for name, value in vars(s).items():
         is_default = value is None and name != "tau" # a rate of None is chosen; every other None is the default

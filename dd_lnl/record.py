@@ -18,6 +18,7 @@ from . import __version__, core, noise
 from .core import Cell, peak_memory_mib, read_json, write_json
 from .device import device_name, policy
 from .evaluation import Protocol, protocol_for
+from .robust import ROBUST
 from .setting import Setting, config, setting
 from .store import Prepared, device_kind, prepare, record_key
 
@@ -67,7 +68,8 @@ def flat_values(configuration: dict) -> dict: # nested once
 
 def judged_by(s: Setting, in_shape, n: int, ipc: int = None, max_steps: int = None) -> Protocol: # n training examples
     "The protocol that the networks of a setting are trained by."
-    return protocol_for(s.protocol, in_shape, n, ipc, max_steps, s.judge_width)
+    name = "dance" if s.protocol in ROBUST else s.protocol
+    return protocol_for(name, in_shape, n, ipc, max_steps, s.judge_width)
 
 
 def reduced(s: Setting, in_shape, n: int, ipc: int = None) -> dict: # {what: [here, in the preset or protocol]}

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DISTILLERS', 'CONTROLS', 'BASELINE', 'SPACES', 'AT_LEAST_ONE', 'SHARED_BY_SIZES', 'PLAIN', 'Distiller', 'option',
-           'Setting', 'control_part', 'lender', 'config', 'space_method', 'check_names', 'check_split', 'check_numbers',
-           'check_changes', 'check_controls', 'setting', 'from_notebook']
+           'Setting', 'control_part', 'lender', 'config', 'robust_recipe', 'space_method', 'check_names', 'check_split',
+           'check_numbers', 'check_changes', 'check_controls', 'setting', 'from_notebook']
 
 # %% ../nbs/12_setting.ipynb #351e48ce
 from collections.abc import Callable
@@ -17,7 +17,8 @@ from typing import NamedTuple
 from . import coresets, dance, datm, noise, rcig
 from .core import Cell, InputError, build, choose, override
 from .device import PRECISIONS, pick_device
-from .evaluation import PROTOCOLS
+from .evaluation import PROTOCOLS, protocol_for
+from .robust import ROBUST
 from .training import Recipe
 
 # %% ../nbs/12_setting.ipynb #91054021
@@ -59,7 +60,9 @@ class Setting:
     noise: str = option("sym", "sym, asym, idn, given, a human label set (aggre, worst, ...) or a CSV column.")
     tau: float | None = option(.4, "Nominal noise rate from 0 to 1; none for human noise and given labels.")
     distiller: str = option("dance", "datm, dance, rcig, full, or a control: random, relabelled, agreement, selected.")
-    protocol: str | None = option(None, "Recipe of the evaluation; default: the distiller's own.")
+    protocol: str | None = option(None, "Recipe of the evaluation; default: the distiller's own. With distiller full "
+                                        "also a robust training: ce, gce, elr, forward, forward_estimated, "
+                                        "coteaching, dividemix.")
     ipcs: list = option((1, 10, 50), "Images per class, separated by commas; the baseline ignores them.")
     controls: list = option((), "Compared with it, separated by commas: full, random, relabelled, agreement, "
                                 "selected; random@datm_lr is trained at the step size that DATM learned.")
@@ -119,7 +122,8 @@ def lender(s: Setting) -> Setting:
 
 # %% ../nbs/12_setting.ipynb #0c78d5d3
 BASELINE = Recipe(epochs=50, lr=.05, schedule="constant") # the usual training
-SPACES = {"full": "dance", "rcig_noaug": "rcig", "datm_lr": "datm"} # whose preprocessing a protocol has, if not its own
+SPACES = { # whose preprocessing a protocol has, if not its own
+    "full": "dance", "rcig_noaug": "rcig", "datm_lr": "datm", **dict.fromkeys(ROBUST, "dance")}
 
 
 def config(s: Setting, ipc: int): # -> a configuration of the distiller, or a Recipe
@@ -131,6 +135,12 @@ def config(s: Setting, ipc: int): # -> a configuration of the distiller, or a Re
     deviates = s.deviations and s.distiller == "datm"
     reference = datm.deviations(s.dataset, s.noise, s.tau, ipc) if deviates else {}
     return DISTILLERS[s.distiller].preset(s.dataset, ipc, **{**reference, **changes})
+
+
+def robust_recipe(s: Setting, in_shape, n: int, # (C, H, W) and number of the training images
+                  max_steps: int = None) -> Recipe:
+    "The recipe of the robust methods."
+    return replace(protocol_for("dance", in_shape, n, max_steps=max_steps, width=s.judge_width).recipe, mix=0.)
 
 
 def space_method(s: Setting) -> str:
@@ -232,7 +242,7 @@ def setting(**values) -> Setting:
     if protocol is None:
         raise InputError(f"{s.distiller!r} is a control and has no protocol of its own: choose one of "
                          f"{', '.join(PROTOCOLS)}.")
-    choose("protocol", protocol, ["full", *PROTOCOLS] if s.distiller == "full" else PROTOCOLS)
+    choose("protocol", protocol, ["full", *ROBUST, *PROTOCOLS] if s.distiller == "full" else PROTOCOLS)
     s = replace(s, protocol=protocol)
     check_numbers(s)
     check_split(s)

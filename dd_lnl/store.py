@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['Prepared', 'noisy_data', 'test_subset', 'prepare', 'check_classes', 'pretrain', 'distil', 'judge', 'judge_snapshot',
-           'judge_all_data', 'usual_training', 'small_set_updates', 'with_learned_step', 'device_kind', 'stage_inputs',
-           'unused_readers', 'experts_key', 'set_key', 'record_key', 'experts_folder', 'set_path', 'checkpoint_folder',
-           'read', 'as_plain', 'as_set', 'reporter', 'stretch', 'at_precision', 'experts', 'experts_s', 'distilled']
+           'judge_all_data', 'usual_training', 'small_set_updates', 'robust_training', 'true_transition',
+           'with_learned_step', 'device_kind', 'stage_inputs', 'unused_readers', 'experts_key', 'set_key', 'record_key',
+           'experts_folder', 'set_path', 'checkpoint_folder', 'read', 'as_plain', 'as_set', 'reporter', 'stretch',
+           'at_precision', 'experts', 'experts_s', 'distilled']
 
 # %% ../nbs/12a_store.ipynb #094d5739
 import os
@@ -18,14 +19,14 @@ from typing import NamedTuple
 
 import torch
 
-from . import data, noise
+from . import data, noise, robust
 from .core import (InputError, LabelledImages, NoisyLabels, Space, SyntheticSet, cache_folder, check_writable,
                          generator, load_tensors, members, read_json, save_tensors, write_json)
 from .device import pick_device, precision
 from .evaluation import evaluate, judge_network, predict, protocol_for
 from .keys import stage_key
 from .progress import Progress
-from .setting import DISTILLERS, Setting, config, lender, setting, space_method
+from .setting import DISTILLERS, Setting, config, lender, robust_recipe, setting, space_method
 from .training import as_targets, baseline
 
 # %% ../nbs/12a_store.ipynb #e418db0f
@@ -135,6 +136,25 @@ def small_set_updates(s: Setting, ready: Prepared) -> int:
     recipe = protocol_for("dance", train.in_shape, n, 10, s.judge_steps, s.judge_width).recipe
     return recipe.epochs * -(-n // recipe.batch)
 
+# %% ../nbs/12a_store.ipynb #00b39fc3
+def robust_training(s: Setting, ready: Prepared, **how) -> dict:
+    "A robust method on the whole noisy set; accuracies as `training.baseline`."
+    train, test = ready.train, ready.test
+    make = judge_network("convnet", train, protocol_for("dance", train.in_shape, len(train), width=s.judge_width))
+    recipe = robust_recipe(s, train.in_shape, len(train), s.judge_steps)
+    T = true_transition(ready) if s.protocol == "forward" else None
+    return baseline(make, train.inputs(), train.labels, test.inputs(), test.labels, train.n_classes, recipe,
+                    generator(s.seed, "robust", s.protocol), s.n_eval, small_set_updates(s, ready),
+                    train=robust.trainer(s.protocol, make, T), **how)
+
+
+def true_transition(ready: Prepared): # -> (C, C) on the device, or None where nobody knows it
+    "The nominal transition matrix, or else that of the clean labels."
+    T = ready.T
+    if T is None and ready.noisy.clean is not None:
+        T = noise.empirical(ready.noisy.clean, ready.noisy.observed, ready.train.n_classes)
+    return None if T is None else torch.as_tensor(T).to(ready.train.images)
+
 # %% ../nbs/12a_store.ipynb #2385c7e6
 def with_learned_step(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet) -> SyntheticSet:
     "A control with the step size that DATM's own set of the same setting and size has learned."
@@ -184,6 +204,9 @@ def record_key(s: Setting, ipc: int = None) -> str:
     if s.protocol == "full":
         return stage_key("evaluation", usual_training, small_set_updates, **stage_inputs(s),
                          recipe=asdict(config(s, None)), **judged)
+    if s.protocol in robust.ROBUST:
+        return stage_key("evaluation", robust_training, true_transition, robust_recipe, small_set_updates,
+                         **stage_inputs(s), robust=stage_key("robust"), **judged)
     if s.distiller == "full":
         return stage_key("evaluation", judge_all_data, **stage_inputs(s), **judged)
     if s.protocol == "datm_lr":

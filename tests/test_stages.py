@@ -59,7 +59,8 @@ def test_a_notebook_makes_the_record_that_is_waited_for(monkeypatch):
     baseline = setting(distiller="full", changes={"epochs": 2}, **OTHERS), "baseline", dict(distiller="full")
     control = setting(distiller="random", protocol="datm_lr", ipcs=[2], judge_steps=9,
                       datm_changes={"iterations": 7}, **OTHERS), "setting", {}
-    assert comes_back(*baseline) and comes_back(*control)
+    robust = setting(distiller="full", protocol="elr", judge_steps=9, **OTHERS), "baseline", dict(distiller="full")
+    assert comes_back(*baseline) and comes_back(*robust) and comes_back(*control)
     # the flips without mouse concern the baseline, too, which used to be run without them
     monkeypatch.setattr(engine, "NOT_FOR_BASELINE", (*NOT_FOR_BASELINE, "deviations"))
     assert not comes_back(*baseline)
@@ -102,6 +103,10 @@ FAR_CELLS = {
     "dance": dict(distiller="dance", ipcs=[2], changes=SHORT_DANCE, controls=["random"]),
     "baseline": dict(distiller="full", changes={"epochs": 2}),
     "recipe": dict(distiller="full", protocol="dance"),
+    "forward": dict(distiller="full", protocol="forward"),
+    "elr": dict(distiller="full", protocol="elr"),
+    "coteaching": dict(distiller="full", protocol="coteaching"),
+    "dividemix": dict(distiller="full", protocol="dividemix", judge_steps=8),
 }
 
 
@@ -147,7 +152,7 @@ def on_far_device(s, ready, monkeypatch):
 @pytest.mark.parametrize("name", FAR_CELLS)
 @pytest.mark.parametrize("is_continued", [False, True])
 def test_no_stage_mixes_devices(name, is_continued, monkeypatch, tmp_path):
-    s = setting(**FAR_CELLS[name], **SMALL, folder=str(tmp_path))
+    s = setting(**{**SMALL, **FAR_CELLS[name]}, folder=str(tmp_path))
     ready = prepare(s)
     if is_continued: # from the files of another device
         walk(s, ready)
