@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['SYM', 'ASYM', 'CIFAR10N', 'NOISES', 'SIZES', 'REAL', 'COMPARED', 'RELABELLED', 'SUBSETS', 'PAPER', 'SMALL', 'LONGER',
            'BRIEF', 'LONG', 'PROFILES', 'AXES', 'REQUIRED', 'SEARCH_ENDS', 'DISTILLATION_FLOPS', 'SHIPPED', 'LATENCY',
-           'FAST', 'BENCHMARKS', 'KIND', 'grid', 'lite', 'cifar_small', 'profile', 'read_entries', 'described',
-           'forward_flops', 'training_flops', 'expert_flops', 'agreement_flops', 'relabelled_flops', 'datm_flops',
-           'dance_flops', 'rcig_flops', 'distillation_flops', 'judge_protocol', 'n_snapshots', 'baseline_flops',
-           'judging_flops', 'judging_steps', 'benchmark_rates', 'measured', 'method_rate', 'cell_seconds',
-           'known_seconds', 'hours', 'disk_bytes', 'missing_cells', 'plan']
+           'FAST', 'BENCHMARKS', 'KIND', 'grid', 'robust_grid', 'lite', 'cifar_small', 'profile', 'read_entries',
+           'described', 'forward_flops', 'training_flops', 'expert_flops', 'agreement_flops', 'relabelled_flops',
+           'datm_flops', 'dance_flops', 'rcig_flops', 'distillation_flops', 'judge_protocol', 'n_snapshots',
+           'baseline_recipe', 'baseline_flops', 'judging_flops', 'judging_steps', 'benchmark_rates', 'measured',
+           'method_rate', 'cell_seconds', 'known_seconds', 'hours', 'disk_bytes', 'missing_cells', 'plan']
 
 # %% ../nbs/12d_profiles.ipynb #32c7be0e
 import tomllib
@@ -25,7 +25,9 @@ from .core import Cell, InputError, choose, read_json
 from .datm import activations_fit
 from .evaluation import protocol_for
 from .record import finished
-from .setting import DISTILLERS, Setting, config, setting, space_method
+from .robust import ROBUST, Method
+from .setting import DISTILLERS, Setting, config, robust_recipe, setting, space_method
+from .training import Recipe
 
 # %% ../nbs/12d_profiles.ipynb #4698e9b3
 SYM = dict(noise="sym", tau=[0., .2, .4, .6, .8])
@@ -65,6 +67,16 @@ def grid(datasets: list, sizes: dict = {}, # {(distiller, dataset): ipcs}
                     changes[name] = value[:len(ipcs)]
             entries.append(dict(dataset=dataset, distiller=distiller, controls=controls, ipcs=ipcs, changes=changes,
                                 **noise, **every))
+    return entries
+
+
+def robust_grid(datasets: list, methods=tuple(ROBUST), noises: list = None, # of names; as for `grid`
+                **every) -> list: # entries, as `grid`
+    "All noises of some data sets, under robust trainings."
+    entries = []
+    for dataset in datasets:
+        for noise in noises or NOISES[dataset]:
+            entries.append(dict(dataset=dataset, distiller="full", protocol=[*methods], **noise, **every))
     return entries
 
 # %% ../nbs/12d_profiles.ipynb #c50d4fee
@@ -118,8 +130,8 @@ def cifar_small(seed: int) -> list: # of entries
 
 
 PROFILES = { # name: what `grid` returns
-    "digits": grid(["digits"], compared=RELABELLED),
-    "digits-seeds": grid(["digits"], seed=[0, 1, 2]),
+    "digits": grid(["digits"], compared=RELABELLED) + robust_grid(["digits"]),
+    "digits-seeds": grid(["digits"], seed=[0, 1, 2]) + robust_grid(["digits"], seed=[0, 1, 2]),
     "cifar-small": [*cifar_small(0), *cifar_small(1), *cifar_small(2)],
     "lite": grid(["cifar10"], budgets=lite(42), **BRIEF) + grid(["cifar100", "tinyimagenet"], SMALL, lite(72), **BRIEF),
     "lite-long": grid(PAPER, SMALL, LONGER, **LONG),
@@ -287,19 +299,26 @@ def n_snapshots(s: Setting, ipc: int = None) -> int:
     return len(range(0, iterations, ceil(iterations / 3)))
 
 
+def baseline_recipe(s: Setting) -> Recipe:
+    "The recipe of the usual training or of a robust one."
+    info = described(s)
+    return robust_recipe(s, info.in_shape, info.n_train, s.judge_steps) if s.protocol in ROBUST else config(s, None)
+
+
 def baseline_flops(s: Setting) -> float:
-    "The usual training."
-    info, recipe = described(s), config(s, None)
+    "The usual training or a robust one."
+    info, method = described(s), ROBUST.get(s.protocol, Method())
     protocol = protocol_for("dance", info.in_shape, info.n_train, width=s.judge_width)
     shape = info.in_shape, info.n_classes, protocol.width
     seen_in_tests = info.n_test + .1 * info.n_train
-    epoch = 1.9 * info.n_train * training_flops(*shape) + seen_in_tests * forward_flops(*shape)
-    return s.n_eval * recipe.epochs * epoch
+    image = method.gradients * training_flops(*shape) + method.forwards * forward_flops(*shape)
+    epoch = 1.9 * info.n_train * image + seen_in_tests * forward_flops(*shape)
+    return s.n_eval * baseline_recipe(s).epochs * epoch
 
 
 def judging_flops(s: Setting, ipc: int = None) -> float: # ipc None: all the data
     "Training and testing the networks that judge a cell."
-    if s.protocol == "full":
+    if s.protocol == "full" or s.protocol in ROBUST:
         return baseline_flops(s)
     info, (protocol, n) = described(s), judge_protocol(s, ipc)
     shape = info.in_shape, info.n_classes, protocol.width, protocol.growth
@@ -309,9 +328,10 @@ def judging_flops(s: Setting, ipc: int = None) -> float: # ipc None: all the dat
 
 def judging_steps(s: Setting, ipc: int = None) -> int:
     "How many steps are taken one after the other; the n_eval networks step together."
-    if s.protocol == "full":
-        n, recipe = described(s).n_train, config(s, None)
-        return recipe.epochs * (ceil(n / recipe.batch) + ceil(.9 * n / recipe.batch))
+    if s.protocol == "full" or s.protocol in ROBUST:
+        n, recipe = described(s).n_train, baseline_recipe(s)
+        stages = 1 + ROBUST.get(s.protocol, Method()).estimates_T
+        return stages * recipe.epochs * (ceil(n / recipe.batch) + ceil(.9 * n / recipe.batch))
     protocol, n = judge_protocol(s, ipc)
     return (1 + n_snapshots(s, ipc)) * protocol.recipe.epochs * ceil(n / protocol.recipe.batch)
 
