@@ -265,6 +265,7 @@ def fit_with_memory(method: Method, make, # builds a network
     checkpoint = checkpoint or Checkpoint(None)
     history = [] if history is None else history
     per_epoch = -(-len(x) // recipe.batch)
+    total = recipe.epochs * per_epoch
     saved = checkpoint.load(x.device)
     if saved and "memories" in saved:
         thetas, memories = saved["thetas"], saved["memories"]
@@ -277,13 +278,16 @@ def fit_with_memory(method: Method, make, # builds a network
     if saved:
         _restore(saved, thetas, optimiser, rngs, history)
         done, orders = saved["done"], saved["orders"]
-    while done < recipe.epochs * per_epoch:
+    def state(): return _fit_state(done, thetas, optimiser, rngs, orders, history) | {"memories": memories}
+    while done < total:
         orders = _take_step(method, net, thetas, x, y, recipe, rngs, optimiser, memories, done, orders)
         done += 1
         if on_epoch and done % per_epoch == 0:
             on_epoch(done // per_epoch, thetas.detach()[:, 0])
-        def state(): return _fit_state(done, thetas, optimiser, rngs, orders, history) | {"memories": memories}
-        (checkpoint.save_if_due if done < recipe.epochs * per_epoch else checkpoint.save)(state)
+        if done < total:
+            checkpoint.save_if_due(state)
+        else:
+            checkpoint.save(state)
     return thetas.detach()[:, 0]
 
 
