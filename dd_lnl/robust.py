@@ -93,7 +93,7 @@ def early_learning(logits: torch.Tensor, # (n, C)
                    averages: torch.Tensor, # (n, C), constants
                    weight: float = CONSTANTS["elr"]["weight"],
                   ) -> torch.Tensor: # mean
-    "Liu et al. 2020, eq. 6."
+    "The loss of Liu et al. 2020: cross-entropy and the regulariser."
     p = _bounded(logits)
     return F.cross_entropy(logits, y) + weight * (1 - (averages * p).sum(1)).log().mean()
 
@@ -103,7 +103,7 @@ def _bounded(logits): # so that the logarithm is finite, as in the paper's code
 
 
 def elr_gradient(thetas: torch.Tensor, batch: Batch) -> torch.Tensor: # (1, P) -> (1, P)
-    "The gradient of ELR's loss, after the averages have taken up the new predictions (eq. 9)."
+    "The gradient of ELR's loss, after the averages have taken up the new predictions (temporal ensembling)."
     beta = CONSTANTS["elr"]["momentum"]
     def loss(logits, y):
         p = _bounded(logits.detach())
@@ -180,7 +180,7 @@ def mixed_loss(logits: torch.Tensor, # (n, C)
                is_labelled: torch.Tensor, # (n,)
                weight: float, # of the unlabelled
               ) -> torch.Tensor:
-    "Li et al. 2020, eqs. 9 to 12; an empty part counts nothing."
+    "The whole loss of Li et al. 2020; an empty part counts nothing."
     p, labelled = logits.softmax(1), is_labelled.to(logits)
     cross_entropy = (losses_of(logits, targets) * labelled).sum() / labelled.sum().clamp(min=1)
     error = ((p - targets).square().mean(1) * (1 - labelled)).sum() / (1 - labelled).sum().clamp(min=1)
