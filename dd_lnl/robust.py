@@ -17,12 +17,11 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from .augmentation import augment
 from .core import InputError, choose
 from .device import send
 from .networks import initial
-from .training import (Checkpoint, Recipe, _fit_state, _make_optimiser, _restore, _step, fit, forward, gradients,
-                             predict_logits)
+from .training import (Checkpoint, Recipe, _draw_batches, _fit_state, _make_optimiser, _restore, _step, fit,
+                             forward, gradients, predict_logits)
 
 # %% ../nbs/05a_robust.ipynb #1c961586
 CONSTANTS = {
@@ -261,7 +260,9 @@ def fit_with_memory(method: Method, make, # builds a network
                     net, thetas: torch.Tensor, x: torch.Tensor, y: torch.Tensor, recipe: Recipe, rngs,
                     on_epoch=None, checkpoint: Checkpoint = None, history: list = None, # all as those of `fit`
                    ) -> torch.Tensor: # (K, P)
-    "Train K networks by a method; the first of each pair is reported."
+    "Train K networks by a method; the first of each pair is reported. An `InputError` for a recipe with CutMix."
+    if recipe.mix:
+        raise InputError("CutMix mixes labels, but this method asks whether a label is right: set the recipe's mix to 0.")
     checkpoint = checkpoint or Checkpoint(None)
     history = [] if history is None else history
     per_epoch = -(-len(x) // recipe.batch)
@@ -301,11 +302,11 @@ def _take_step(method, net, thetas, x, y, recipe, rngs, optimiser, memories, don
         for k, memory in enumerate(memories):
             if method.before_epoch:
                 method.before_epoch(net, thetas.detach()[k], x, y, memory, share)
+    index = orders[:, place * recipe.batch:(place + 1) * recipe.batch]
+    views = [_draw_batches(x, y, index, recipe, rngs)[0] for _ in range(method.views)]
     parts = []
     for k, rng in enumerate(rngs):
-        index = orders[k, place * recipe.batch:(place + 1) * recipe.batch]
-        views = torch.stack([augment(x[index], recipe.policy, rng) for _ in range(method.views)])
-        batch = Batch(net, views, y[index], index, memories[k], share, rng)
+        batch = Batch(net, torch.stack([view[k] for view in views]), y[index[k]], index[k], memories[k], share, rng)
         parts.append(method.gradient(thetas.detach()[k], batch))
     _step(optimiser, thetas, torch.stack(parts), recipe, done, recipe.epochs * per_epoch)
     return orders
