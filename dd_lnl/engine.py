@@ -169,15 +169,19 @@ def run_settings(settings: list, jobs: int, options=()) -> dict: # {setting id: 
         return {}
     home, name = todo[0].home, todo[0].id if len(settings) == 1 else "profile"
     with alone(home, name):
-        plan = write_plan(home, name, {s.id: setting_entry(s) for s in todo}, {}, jobs)
-        first, _ = count.state(plan.parent/"progress")
+        reports = home/"cache"/"plans"/name/"progress"
+        first, _ = count.state(reports)
         progress = Progress(unit="cells", first=first, leave=True)
 
         def tick():
-            cells, progress.label = count.state(plan.parent/"progress")
+            cells, progress.label = count.state(reports)
             progress(cells, count.total)
 
-        errors = run_engine("settings", plan, jobs, max(s.threads for s in todo), options, tick)
+        errors = {}
+        for seed in sorted({s.seed for s in todo}): # a whole set of figures can be drawn after each
+            of_seed = [s for s in todo if s.seed == seed]
+            plan = write_plan(home, name, {s.id: setting_entry(s) for s in of_seed}, {}, jobs)
+            errors |= run_engine("settings", plan, jobs, max(s.threads for s in of_seed), options, tick)
         tick()
         progress.close()
     return errors

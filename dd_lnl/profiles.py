@@ -102,7 +102,7 @@ LONGER = {
 BRIEF = dict(compared=SUBSETS, deviations=True, n_eval=2, judge_steps=1000)
 LONG = dict(compared=SUBSETS, deviations=True, judge_steps=10_000, seed=[0, 1])
 
-
+# %% ../nbs/12d_profiles.ipynb #4b5a138c
 def cifar_small(seed: int) -> list: # of entries
     "CIFAR-10 in what two cores compute; in an order in which the early results already say something."
     noises = [dict(noise="sym", tau=[0., .4, .2, .6, .8]), dict(noise=["worst", "aggre"], tau="none"),
@@ -124,11 +124,12 @@ def cifar_small(seed: int) -> list: # of entries
     entries = []
     for noise in noises:
         entries += grid(["cifar10"], {("rcig", "cifar10"): [1, 10]}, budgets, compared, [noise], **small)
+        entries += robust_grid(["cifar10"], ("ce", "gce", "elr", "coteaching"), [noise], **small)
         entries.append(dict(dataset="cifar10", distiller="relabelled", protocol="dance", changes=dict(expert=expert),
                             **noise, **small))
     return entries
 
-
+# %% ../nbs/12d_profiles.ipynb #fb072596
 PROFILES = { # name: what `grid` returns
     "digits": grid(["digits"], compared=RELABELLED) + robust_grid(["digits"]),
     "digits-seeds": grid(["digits"], seed=[0, 1, 2]) + robust_grid(["digits"], seed=[0, 1, 2]),
