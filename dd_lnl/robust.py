@@ -28,8 +28,8 @@ CONSTANTS = {
     "gce": dict(q=.7), # Zhang and Sabuncu 2018
     "elr": dict(weight=3., momentum=.7), # Liu et al. 2020
     "forward_estimated": dict(percentile=.97), # Patrini et al. 2017
-    "coteaching": dict(rise=.1, percentile=.97), # Han et al. 2018; the percentile as above
-    "dividemix": dict(warm_up=.1, threshold=.5, temperature=.5, alpha=4, weight=25., rise=16/300), # Li et al. 2020
+    "coteaching": dict(rise=.5, percentile=.97), # Han et al. 2018; the percentile as above
+    "dividemix": dict(warm_up=.5, threshold=.5, temperature=.5, alpha=4, weight=25., rise=16/300), # Li et al. 2020
 }
 
 # %% ../nbs/05a_robust.ipynb #5ba67095
@@ -232,7 +232,7 @@ ROBUST = {
     "forward": Method(forward_corrected),
     "forward_estimated": Method(None, corrected_gradient, _matrix, estimates_T=True, gradients=2, forwards=0),
     "coteaching": Method(None, coteaching_gradient, _noise_rate, networks=2, estimates_T=True, gradients=3, forwards=2),
-    "dividemix": Method(None, dividemix_gradient, _all_clean, divide, networks=2, views=2, gradients=4, forwards=6),
+    "dividemix": Method(None, dividemix_gradient, _all_clean, divide, networks=2, views=2, gradients=3, forwards=3),
 }
 
 # %% ../nbs/05a_robust.ipynb #d1c8e69b
@@ -262,7 +262,7 @@ def fit_with_memory(method: Method, make, # builds a network
                    ) -> torch.Tensor: # (K, P)
     "Train K networks by a method; the first of each pair is reported. An `InputError` for a recipe with CutMix."
     if recipe.mix:
-        raise InputError("CutMix mixes labels, but this method asks whether a label is right: set the recipe's mix to 0.")
+        raise InputError("CutMix mixes labels, but this method asks whether a label is right: set mix=0 in it.")
     checkpoint = checkpoint or Checkpoint(None)
     history = [] if history is None else history
     per_epoch = -(-len(x) // recipe.batch)
