@@ -189,6 +189,7 @@ def run_settings(settings: list, jobs: int, options=()) -> dict: # {setting id: 
 # %% ../nbs/16_engine.ipynb #a4a6ef04
 FIGURES = { # notebook: the kind of noise that it shows
     "results": "any", "iterations": "any", "claims": "any", "corollaries": "any", "absorbed": "any", "credit": "any",
+    "advice": "any",
     "figure_1": "sym", "figure_2": "sym", "figure_3": "sym", "figure_4": "asym", "figure_5": "other",
     "fidelity": "published"}
 
