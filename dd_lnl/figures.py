@@ -24,7 +24,7 @@ from matplotlib.lines import Line2D
 from torch.nn.functional import pad
 
 from .core import InputError, load_tensors, whole_file
-from .results import ROBUST, labelled, labels, panels
+from .results import ROBUST_TRAININGS, labelled, labels, panels
 from .words import COLUMN_NAMES, called, missing_points
 
 # %% ../nbs/14_figures.ipynb #b3eace01
@@ -67,7 +67,7 @@ def label_styles(rates: dict, # {label: rate}, as `results.labels` gives it
         styles[label] = dict(color=colour(rate), marker=free)
     return styles
 
-# %% ../nbs/14_figures.ipynb #7971d0b7
+# %% ../nbs/14_figures.ipynb #c8f4c832
 LEAST_ERROR = .5 # points, added to every error, so that 100 % has a place on the axis
 
 
@@ -157,7 +157,7 @@ def draw_baselines(ax, panel, label: str, place: int): # of the error bars on th
         ax.errorbar(x, 100 * base.mean, 100 * base.std, color=style["color"], elinewidth=1.1, marker="_", ms=3.5,
                     mec=style["color"], mew=.8)
 
-# %% ../nbs/14_figures.ipynb #69b6078e
+# %% ../nbs/14_figures.ipynb #2dae634e
 GROUPS = ("distil", "select", "recipe", "robust", "usual") # from the top
 SHORT_NAMES = {"forward": "forward, true T", "forward_estimated": "forward, est. T",
                "ce": "cross-entropy, robust's recipe"}
@@ -181,7 +181,7 @@ def ways_of_data(panel, label: str) -> list: # of (name, group, mean, std, last)
     robust = panel.robust[panel.robust.label == label].set_index(["protocol", "selection"])
     usual = panel.full[panel.full.label == label].set_index("selection")
     ways = []
-    for name in [name for name in ROBUST if (name, "noisy_val") in robust.index]:
+    for name in [name for name in ROBUST_TRAININGS if (name, "noisy_val") in robust.index]:
         point, last = robust.loc[(name, "noisy_val")], robust["mean"].get((name, "last"), np.nan)
         ways.append((SHORT_NAMES.get(name, called(name)), "robust", point["mean"], point["std"], last))
     for name in [name for name in ("last", "equal_updates", "noisy_val") if name in usual.index]:
@@ -196,7 +196,7 @@ def ways_of(shown: list, # panels of one data set
     table = pd.DataFrame(ways, columns=["name", "group", "mean", "std", "last"])
     return table.sort_values("group", key=lambda groups: groups.map(GROUPS.index), kind="stable", ignore_index=True)
 
-# %% ../nbs/14_figures.ipynb #f3050f8c
+# %% ../nbs/14_figures.ipynb #77a29aae
 GROUP_MARKS = {"distil": ("o", "k"), "select": ("v", "#44aa99"), "recipe": ("P", "#332288"), "robust": ("D", "#aa4499"),
                "usual": ("s", "#cc3311")}
 

@@ -7,18 +7,18 @@ __all__ = ['WAY', 'FAMILIES', 'TRAININGS', 'COSTS', 'COMPARISONS', 'GROUP', 'fam
            'those', 'differences', 'at_own_step', 'structure', 'over_all_seeds', 'compared_ways', 'beside_recipe',
            'advice']
 
-# %% ../nbs/13e_findings.ipynb #49edf674
+# %% ../nbs/13e_findings.ipynb #3eef17f4
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from .core import InputError
-from .results import REAL_IMAGES, ROBUST, SELECTIONS, by_noise, labelled
+from .results import REAL_IMAGES, ROBUST_TRAININGS, SELECTIONS, by_noise, labelled
 from .significance import corrected_level, detectable, interval, p_above, samples_of, two_sided
 from .theory import gaps, knowable
 
-# %% ../nbs/13e_findings.ipynb #3215ad0a
+# %% ../nbs/13e_findings.ipynb #cc7ff3dc
 WAY = ["family", "method", "protocol", "ipc", "selection"] # what a user does
 FAMILIES = ("usual training", "another recipe", "robust training", "selected images", "distilled images")
 TRAININGS = 1.9 # in a record of the full data: one with all images, one without a tenth
@@ -32,7 +32,7 @@ def family_of(record) -> str: # a row of `labelled`
         return "distilled images"
     if record.protocol == "full":
         return "usual training"
-    return "robust training" if record.protocol in ROBUST and record.protocol != "ce" else "another recipe"
+    return "robust training" if record.protocol in ROBUST_TRAININGS and record.protocol != "ce" else "another recipe"
 
 
 def full_costs(records: pd.DataFrame, selection: str) -> tuple: # seconds before, seconds of a network
@@ -44,7 +44,7 @@ def full_costs(records: pd.DataFrame, selection: str) -> tuple: # seconds before
     before = records.wall_s * (1 - 1 / TRAININGS) if selection == "noisy_val" else 0.
     return before, one * share
 
-# %% ../nbs/13e_findings.ipynb #0cf747fe
+# %% ../nbs/13e_findings.ipynb #e94e02c0
 COSTS = ("wall_s", "experts_s", "distil_s", "device", "curve")
 
 
@@ -71,7 +71,7 @@ def ways(frame: pd.DataFrame, # records
     every = pd.concat([part[columns] for part in parts]).dropna(subset="accuracy")
     return every.assign(accuracy=100 * every.accuracy.astype(float))
 
-# %% ../nbs/13e_findings.ipynb #6223eea6
+# %% ../nbs/13e_findings.ipynb #355ccbbc
 @dataclass(frozen=True)
 class Comparison:
     "Two ways, by the columns of `ways` that name them."
@@ -113,7 +113,7 @@ def differences(options: pd.DataFrame, # from `ways`
     means = both.groupby(key, dropna=False, as_index=False, sort=False).difference.mean()
     return means.rename(columns={"method_left": "left", "method_right": "right"}).assign(about=comparison.name)
 
-# %% ../nbs/13e_findings.ipynb #7bfebd73
+# %% ../nbs/13e_findings.ipynb #00ac7fe4
 def at_own_step(options: pd.DataFrame) -> pd.DataFrame: # from `ways`
     "The controls of DATM at DATM's learned step size, where there are any, as those of its protocol."
     learned = options[options.protocol == "datm_lr"].assign(protocol="datm")
@@ -131,7 +131,7 @@ def structure(frame: pd.DataFrame) -> pd.DataFrame: # records -> as `differences
     named = means.rename(columns={"distiller": "left", "gap": "difference"})
     return named.assign(right="symmetric", about="structure or rate")
 
-# %% ../nbs/13e_findings.ipynb #2f09cfd5
+# %% ../nbs/13e_findings.ipynb #aaeedbc8
 GROUP = ["about", "dataset", "kind", "left", "right", "ipc"]
 
 
@@ -164,7 +164,7 @@ def compared_ways(frame: pd.DataFrame, # records
     values = pd.concat(values).sort_values("ipc", kind="stable").astype({"ipc": "Int64"})
     return by_noise(over_all_seeds(values), ["about", "kind"])
 
-# %% ../nbs/13e_findings.ipynb #cf845ade
+# %% ../nbs/13e_findings.ipynb #9121f24a
 def beside_recipe(frame: pd.DataFrame, # records
                  ) -> pd.DataFrame: # from `over_all_seeds`: a row a setting
     "Every distilled set less all the noisy data under its own recipe."
@@ -173,7 +173,7 @@ def beside_recipe(frame: pd.DataFrame, # records
     setting = ["dataset", "kind", "label", "distiller", "ipc"]
     return over_all_seeds(cases[[*setting, "seed", "difference"]], setting)
 
-# %% ../nbs/13e_findings.ipynb #17087cf3
+# %% ../nbs/13e_findings.ipynb #f8c3f34b
 def advice(frame: pd.DataFrame, # records
           ) -> pd.DataFrame: # a row a noise and family: WAY, mean, std (%), before_s, seconds (a network), seeds
     "The best way of every family at every noise, and what it costs."

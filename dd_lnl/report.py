@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .core import Cell, InputError, check_writable, notebook_error, read_json, write_json
 from .results import load, points
-from .words import BASELINE_NAMES, accuracy_text, budget, called, spread
+from .words import ALT_TEXTS, BASELINE_NAMES, accuracy_text, budget, called, spread
 
 # %% ../nbs/14a_report.ipynb #61095690
 def executed_notebooks(home: Path) -> dict: # {name: notebook}, the oldest run first
@@ -56,7 +56,7 @@ def trained_on(distiller, protocol, selection="last", **_) -> str:
     "What the networks saw, in words."
     if distiller != "full":
         return called(distiller)
-    if protocol != "full":
+    if protocol != "full" and selection == "last":
         return "full data"
     return f"full data, {BASELINE_NAMES.get(selection, 'the best epoch on the test set')}"
 
@@ -135,7 +135,8 @@ def pictures(home: Path, notebooks: dict) -> str: # Markdown
     for name in names:
         page = f"notebooks/{name}.ipynb"
         parts.append(f"### [{title(notebooks[name])}]({page})")
-        parts.append(" ".join(f"[![{png.stem}](figures/{png.name})]({page})" for png in drawn[name]))
+        parts.append(" ".join(f"[![{ALT_TEXTS.get(png.stem, png.stem)}](figures/{png.name})]({page})"
+                              for png in drawn[name]))
     return "\n\n".join(parts)
 
 

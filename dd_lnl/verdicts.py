@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['PAPER_METHODS', 'CASE_AXES', 'TOLERANCE', 'NEAR', 'NOISY', 'SOME', 'ALL', 'denoised', 'SYMMETRIC_CLAIMS',
            'under_asymmetric', 'ONLY_DATM', 'ASYMMETRIC_CLAIMS', 'HUMAN_CLAIMS', 'PROMISES', 'CLAIMS', 'NO_TRIAL',
-           'ORDER', 'KEY', 'STATISTICS', 'COMPARISON', 'CONSTANTS', 'FROZEN', 'over_seeds', 'levels_of', 'at', 'below',
-           'largest', 'any_rate', 'on_datasets', 'keeping_up', 'falls', 'readable', 'cheaper', 'Claim', 'trial',
-           'leaning', 'unresolved', 'random_instead', 'trials', 'attainable', 'judged', 'reach_of', 'verdicts_of',
-           'as_rows', 'claims', 'code_of', 'functions_of', 'rules_hash']
+           'ORDER', 'KEY', 'STATISTICS', 'COMPARISON', 'RULE_CONSTANTS', 'FROZEN', 'over_seeds', 'levels_of', 'at',
+           'below', 'largest', 'any_rate', 'on_datasets', 'keeping_up', 'falls', 'readable', 'cheaper', 'Claim',
+           'trial', 'leaning', 'unresolved', 'random_instead', 'trials', 'attainable', 'verdict_at', 'reach_of',
+           'verdicts_of', 'as_rows', 'claims', 'code_of', 'functions_of', 'rules_hash']
 
 # %% ../nbs/13b_verdicts.ipynb #e3546d5c
 import ast, hashlib, inspect, textwrap
@@ -268,7 +268,7 @@ def unresolved(named: pd.DataFrame) -> pd.Series: # a case with all its seeds; o
         return pd.Series([False])
     return ~named.groupby("label", sort=False).resolved.any()
 
-# %% ../nbs/13b_verdicts.ipynb #dbf67295
+# %% ../nbs/13b_verdicts.ipynb #c4de9848
 def random_instead(frame: pd.DataFrame) -> pd.DataFrame: # records -> records
     "Random real images under each distiller's name, with the full data."
     methods = set(frame.distiller[frame.distiller == frame.protocol]) - {"full"}
@@ -293,13 +293,13 @@ def trials(frame: pd.DataFrame, # records
                 done.append(about | {"method": method if len(own) else ""} | trial(claim, own))
     return done
 
-# %% ../nbs/13b_verdicts.ipynb #f674f374
+# %% ../nbs/13b_verdicts.ipynb #a77f8912
 def attainable(one: dict) -> float: # from `trials`
     "The smallest two-sided p value that a trial with so many seeds can have."
     return 2 * one["times"] * 2.**-one["seeds"] if one["samples"].counted else 0.
 
 
-def judged(one: dict, # from `trials`
+def verdict_at(one: dict, # from `trials`
            level: float, # of every single test
            reach: float, # the level if this test passed as well
           ) -> dict: # verdict, why
@@ -329,7 +329,7 @@ def verdicts_of(all_trials: list) -> list: # from `trials`, of sets and of rando
     p = np.array([one["p"] for one in all_trials], float)
     m, level = np.isfinite(p).sum(), corrected_level(p)
     reach = ALPHA * (decided(p) + 1) / max(1, m)
-    return [one | judged(one, level, reach) | {"level": level, "tests": int(m)} for one in all_trials]
+    return [one | verdict_at(one, level, reach) | {"level": level, "tests": int(m)} for one in all_trials]
 
 # %% ../nbs/13b_verdicts.ipynb #86297bea
 ORDER = ["claim", "where", "dataset", "method", "baseline", "verdict", "why", "leans", "margin", "unit", "low", "high",
@@ -364,7 +364,7 @@ def claims(frame: pd.DataFrame, # records, from `load`
     spread, n = ("seeds", seeds) if seeds > 1 else ("networks", frame.n.iloc[0])
     return table.fillna({"random": ""}).assign(rules=rules_hash(which), spread=spread, n=n)
 
-# %% ../nbs/13b_verdicts.ipynb #375bcfec
+# %% ../nbs/13b_verdicts.ipynb #6a997980
 def code_of(function) -> str:
     "What a function does, with the values that it closes over, as text."
     tree = behaviour(ast.parse(textwrap.dedent(inspect.getsource(function))))
@@ -380,21 +380,21 @@ def functions_of(module, names: str) -> list:
 STATISTICS = ("samples_of sign_flip_p p_above rank_of at_least_p nested_p deciding_position bound interval decided "
               "corrected_level two_sided t_p detectable")
 COMPARISON = "knowable reference_columns full_data counterparts other_sets gaps inferred"
-CONSTANTS = [(significance, ("ALPHA", "POWER", "SAME_GAP")),
+RULE_CONSTANTS = [(significance, ("ALPHA", "POWER", "SAME_GAP")),
              (theory, ("SHARE", "SAME", "SET", "BASELINES", "SELECTIONS"))]
 
 
 def rules_hash(which: list = None) -> str: # of Claim; None: CLAIMS -> 12 hexadecimal digits
     "A hash of everything that turns records into verdicts."
     which = CLAIMS if which is None else which
-    constants = [(name, getattr(module, name)) for module, names in CONSTANTS for name in names]
+    constants = [(name, getattr(module, name)) for module, names in RULE_CONSTANTS for name in names]
     constants += [("TOLERANCE", TOLERANCE), ("NEAR", NEAR), ("NOISY", NOISY), ("CASE_AXES", CASE_AXES)]
     ways = [*functions_of(significance, STATISTICS), *functions_of(theory, COMPARISON), over_seeds, levels_of, trial,
-            leaning, unresolved, random_instead, trials, attainable, judged, reach_of, verdicts_of]
+            leaning, unresolved, random_instead, trials, attainable, verdict_at, reach_of, verdicts_of]
     table = [(claim.name, claim.over, claim.baselines, claim.unit, claim.counted, claim.rule and code_of(claim.rule))
              for claim in which]
     text = repr([constants, [code_of(function) for function in ways], table])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-FROZEN = "78b845b30214" # the hash of the rules that the ten seeds are judged by
+FROZEN = "96900eb56511" # the hash of the rules that the ten seeds are judged by

@@ -22,8 +22,8 @@ import pandas as pd
 
 from .core import whole_file
 from .findings import FAMILIES, beside_recipe, compared_ways
-from .results import (BASELINES, REAL_IMAGES, ROBUST, Panel, comparisons, labels, missing, panels, points,
-                            retention_cases, write_table)
+from .results import (BASELINES, REAL_IMAGES, ROBUST_TRAININGS, Panel, comparisons, labels, missing, panels,
+                            points, retention_cases, write_table)
 from .theory import CONFIDENCE_LOST, RUNG, STEPS, absorbed, bounds, credit, inferences
 from .verdicts import claims
 
@@ -184,7 +184,7 @@ def robust_trainings(panel: Panel) -> list: # of sentences, a label each; empty 
     sentences = []
     chosen = panel.robust[panel.robust.selection == "noisy_val"]
     for label, own in chosen.groupby("label", sort=False):
-        order = own.assign(place=own.protocol.map(ROBUST.index)).sort_values("place")
+        order = own.assign(place=own.protocol.map(ROBUST_TRAININGS.index)).sort_values("place")
         reached = [f"{called(point.protocol)} {accuracy_text(point)} %" for point in order.itertuples()]
         sentences.append(f"{called(panel.dataset)}, {label}, robust training at the noisy-validation epoch: "
                          f"{', '.join(reached)}.")
@@ -301,7 +301,7 @@ def credit_summary(shares: pd.DataFrame, # from `theory.credit`
     return [*sentences, f"In {(beyond > 0).sum()} of {len(beyond)} noisy settings the distilled set's mean is above "
                         "that of the full data under the same recipe."]
 
-# %% ../nbs/13c_words.ipynb #025f9a7a
+# %% ../nbs/13c_words.ipynb #49410349
 KINDS_OF_COMPARISON = { # what is compared, in words
     "selected or distilled": "{left} against {right}", "relabelled or distilled": "{left} against {right}",
     "all data or distilled": "all the noisy data under the recipe of {left} against its sets",
@@ -349,7 +349,7 @@ def settings_summary(settings: pd.DataFrame) -> str: # from `findings.beside_rec
             f"above all the noisy data under the same recipe, and {counts.get('below', 0)} surely below"
             f"{'; above are ' + and_list(which) if 0 < len(which) <= 6 else ''}.")
 
-# %% ../nbs/13c_words.ipynb #e73422ae
+# %% ../nbs/13c_words.ipynb #4282723d
 def way_text(way) -> str: # a row of `findings.advice`
     "A way in words."
     if way.family == "distilled images":
@@ -433,7 +433,7 @@ def with_numbers(table: pd.DataFrame, # from `verdicts.claims`
     numbers = table.cases.map(deciding_numbers, na_action="ignore")
     return table.assign(cases=numbers).rename(columns={"cases": "numbers"})
 
-# %% ../nbs/13c_words.ipynb #5248d797
+# %% ../nbs/13c_words.ipynb #1cf7c72b
 ALT_TEXTS = { # by figure: what it shows, for those who do not see it
     "figure_1": "Share of the clean accuracy that is kept against the noise rate, symmetric left, asymmetric right",
     "figure_2": "Accuracy against images per class under symmetric label noise, a column a rate, a row a distiller; "
@@ -518,7 +518,7 @@ def claim_clause(baseline: str, words: str, verdicts: pd.DataFrame) -> str: # wi
     clauses = [f"{what}{' instead of ' + and_list(names) if several else ''}" for what, names in beside.items()]
     return f"{words} ({', '.join(clauses)})"
 
-# %% ../nbs/13c_words.ipynb #345cc674
+# %% ../nbs/13c_words.ipynb #ba309744
 def verdicts_note(table: pd.DataFrame) -> str: # from `verdicts.claims`
     "The correction, the level and the frozen rules, in words."
     first = table.iloc[0]
@@ -566,7 +566,7 @@ def starred(words: str, verdicts: pd.DataFrame) -> str: # with the same outcome
     names = [called(row.method) + star(row) for row in verdicts.itertuples()]
     return f"{words}: {', '.join(names)}"
 
-# %% ../nbs/13c_words.ipynb #73eac694
+# %% ../nbs/13c_words.ipynb #a535f99d
 def levels_text(numbers: pd.DataFrame, kind: str = "sym") -> str: # points
     "What every baseline reaches under one kind of noise, by rising rate."
     full = numbers[(numbers.distiller == "full") & (numbers.protocol == "full") & (numbers.kind == kind)]
@@ -604,7 +604,7 @@ def share_ranges(shares: pd.DataFrame, kind: str) -> str: # from `theory.absorbe
             clauses.append(f"{called(protocol)} {sets.min():.0f} to {sets.max():.0f} %{everything}")
     return "; ".join(clauses)
 
-# %% ../nbs/13c_words.ipynb #9796a139
+# %% ../nbs/13c_words.ipynb #b1c00cbd
 def headlines(numbers: pd.DataFrame, # points
               table: pd.DataFrame, # from `verdicts.claims`
               compared: pd.DataFrame, # from `findings.compared_ways`
@@ -644,7 +644,7 @@ def bullets(headings: dict) -> str: # {heading: sentences} -> Markdown
     return "\n".join(f"* **{heading.rstrip('.:')}{'' if heading.endswith('?') else '.'}** {text}"
                      for heading, text in headings.items())
 
-# %% ../nbs/13c_words.ipynb #f2e383f0
+# %% ../nbs/13c_words.ipynb #fe92eb7d
 def front_page(frame: pd.DataFrame, # records
                matrices: pd.DataFrame, # from `results.transitions`
               ) -> dict: # Markdown: verdicts (a table and its note), headlines (a list)
