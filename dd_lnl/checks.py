@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['ROW_KINDS', 'check_finite', 'check_step_size', 'as_classes', 'kind_of_rows', 'to_channels_first', 'as_pixels',
-           'safe_name']
+           'safe_name', 'check_part_of_path', 'read_any_json', 'is_fraction', 'is_sound']
 
 # %% ../nbs/00d_checks.ipynb #df474bbd
-import hashlib, math, re
+import hashlib, json, math, re
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -107,3 +108,35 @@ def safe_name(text: str) -> str:
     if safe == text and safe:
         return text
     return f"{safe or 'name'}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+# %% ../nbs/00d_checks.ipynb #7b456f5b
+def check_part_of_path(kind: str, # what is named, e.g. "label column"
+                       name: str):
+    "Refuses a name that cannot be a part of a file's name everywhere."
+    if re.search(r"[/\\{}<>|:*?\"\x00-\x1f]", name) or name.startswith(".") or len(name) > 100:
+        raise InputError(f"The {kind} {name[:60]!r} becomes a part of file names: rename it, without any of "
+                         "/ \\ { } < > | : * ? \" and without a dot at its start.")
+
+# %% ../nbs/00d_checks.ipynb #426f8c69
+def read_any_json(file) -> dict: # None for everything that is no dictionary
+    "The dictionary in a file that anybody may have written."
+    try:
+        value = json.loads(Path(file).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def is_fraction(value) -> bool:
+    "Whether something is a number from 0 to 1."
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def is_sound(record) -> bool:
+    "Whether something is a record whose accuracies can be true."
+    if not isinstance(record, dict) or not isinstance(record.get("accuracies"), list) or not record["accuracies"]:
+        return False
+    accuracies = record["accuracies"]
+    if not all(map(is_fraction, [*accuracies, record.get("mean")])):
+        return False
+    return abs(sum(accuracies) / len(accuracies) - record["mean"]) < 1e-6
