@@ -1,0 +1,203 @@
+"""`dd_lnl verify`: imagined rounding passes, planted faults are found by accuracies alone, and the command says so."""
+import json, subprocess
+
+import numpy as np, pytest
+from conftest import ROOT
+from typer.testing import CliRunner
+
+from dd_lnl import cli, verify
+from dd_lnl.verify import Run, compare, is_reproduced, kinds_of_cells, moderated, numbers_of, origin_of, paired
+
+PROFILES = ("digits", "digits-seeds")
+
+
+@pytest.fixture(scope="module", params=PROFILES)
+def committed(request): return verify.read_run(ROOT/"outputs"/request.param)
+
+
+def cells_only(committed, records):
+    "A comparison without verdicts and tables, which take seconds."
+    return compare(committed, Run(records, {}, "imagined"), only=[*committed.records])
+
+
+def with_accuracies(record, change):
+    "A record whose lists of accuracies are changed by a function."
+    lists = {name: change(np.array(values)).tolist() for name, values in record.items() if name.endswith("accuracies")}
+    return record | lists | {"wall_s": -1.}
+
+
+def redrawn(records, seed=0):
+    "Records in which the networks of every cell are drawn anew from it."
+    rng = np.random.default_rng(seed)
+    return {cell: with_accuracies(record, lambda values: rng.choice(values, len(values)))
+            for cell, record in records.items()}
+
+
+# Rounding that passes. On numbers, so that hundreds of runs take seconds.
+def resampled(numbers, rng):
+    "Every mean from networks that are drawn anew from its cell: more than another processor changes."
+    draws = rng.standard_normal(len(numbers)) * np.sqrt((1 - 1 / numbers.n) * numbers.variance / numbers.n)
+    return numbers.assign(mean=numbers["mean"] + draws)
+
+
+def new_draw(numbers, rng):
+    "Every mean as that of a new draw of networks and sets: the most that the tolerance allows for."
+    share = numbers.distiller.map(lambda distiller: verify.SET_SHARES[origin_of(distiller)])
+    draws = rng.standard_normal(len(numbers)) * numbers.sd * np.sqrt(2 / numbers.n + 2 * share)
+    return numbers.assign(mean=numbers["mean"] + draws)
+
+
+@pytest.mark.parametrize("draw", [resampled, new_draw])
+def test_rounding_passes_in_95_of_100_runs(draw):
+    numbers = moderated(numbers_of(verify.read_run(ROOT/"outputs"/"digits").records))
+    rng = np.random.default_rng(0)
+    n_alarms = 0
+    for _ in range(100):
+        pairs = paired(numbers, draw(numbers, rng))
+        n_alarms += (pairs.gap.abs() > pairs.tolerance).any() or kinds_of_cells(pairs).outside.any()
+    assert n_alarms <= 5
+
+
+# Faults. All fields that would betray them are forged, unless a test says otherwise.
+def at_another_rate(records):
+    "The accuracies of rate 0.4 under the names of rate 0.2."
+    return {cell: with_accuracies(record, lambda values, cell=cell: np.array(
+                records[cell.replace("sym0.2", "sym0.4")]["accuracies"])) if "sym0.2" in cell else record
+            for cell, record in records.items()}
+
+
+def with_swapped_noise(records):
+    "Symmetric and asymmetric noise mistaken for each other."
+    names = {"sym0.2": "asym0.2", "asym0.2": "sym0.2"}
+    swapped = {}
+    for cell, record in records.items():
+        kind = cell.split("_")[1]
+        other = records.get(cell.replace(f"_{kind}_", f"_{names.get(kind, kind)}_"), record)
+        swapped[cell] = with_accuracies(record, lambda values, other=other: np.array(other["accuracies"]))
+    return swapped
+
+
+def lower(distiller, points):
+    "A fault: so many points less for one distiller."
+    def fault(records):
+        return {cell: with_accuracies(record, lambda values: values - points / 100)
+                if record["distiller"] == distiller else record for cell, record in records.items()}
+    return fault
+
+
+def broken(protocol, share):
+    "A fault: every network of a protocol loses a share of its accuracy, as without augmentation."
+    def fault(records):
+        return {cell: with_accuracies(record, lambda values: values * (1 - share))
+                if record["protocol"] == protocol else record for cell, record in records.items()}
+    return fault
+
+
+FAULTS = {"another rate": at_another_rate, "another kind of noise": with_swapped_noise,
+          **{f"3 points less for {name}": lower(name, 3) for name in ("datm", "dance", "rcig", "full")},
+          **{f"{name} loses 5 %": broken(name, .05) for name in ("datm", "dance", "rcig")}}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_found_by_accuracies_alone(name, committed):
+    fresh = redrawn(committed.records)
+    assert is_reproduced(cells_only(committed, fresh))
+    assert not is_reproduced(cells_only(committed, FAULTS[name](fresh)))
+
+
+def test_a_swapped_seed_is_found_by_accuracies_alone():
+    run = verify.read_run(ROOT/"outputs"/"digits-seeds")
+    fresh = redrawn(run.records)
+    first, second = sorted({record["seed"] for record in fresh.values()})[:2]
+    swapped = dict(fresh)
+    for cell, record in fresh.items():
+        if record["seed"] == first:
+            other = fresh[cell.replace(f"_seed{first}", f"_seed{second}")]
+            swapped[cell] = with_accuracies(record, lambda values, other=other: np.array(other["accuracies"]))
+    outcome = cells_only(run, swapped)
+    assert f"seed {first}" in set(outcome.kinds.kind[outcome.kinds.outside])
+
+
+def state_with(committed, change):
+    "The state of one cell that is changed in a fresh run, and whether the run is reproduced."
+    cell = next(cell for cell in sorted(committed.records) if "_sym0.2_datm_datm_ipc1_" in cell)
+    fresh = redrawn(committed.records)
+    change(fresh, cell)
+    outcome = cells_only(committed, {name: record for name, record in fresh.items() if record})
+    return outcome.cells.set_index("cell").state[cell], is_reproduced(outcome)
+
+
+@pytest.mark.parametrize("other", [("sym0.2", "sym0.4"), ("datm_datm", "dance_dance"), ("ipc1_", "ipc10_")])
+def test_another_cells_record_names_itself(other, committed):
+    def replaced(fresh, cell):
+        fresh[cell] = fresh[cell.replace(*other)]
+    assert state_with(committed, replaced) == ("another experiment", False)
+
+
+def test_another_seeds_noise_names_itself(committed):
+    def forged(fresh, cell):
+        fresh[cell] = fresh[cell] | {"tau_hat": fresh[cell]["tau_hat"] + .001}
+    assert state_with(committed, forged) == ("another experiment", False)
+
+
+def test_missing_cells_are_found(committed):
+    def dropped(fresh, cell):
+        fresh[cell] = None
+    assert state_with(committed, dropped) == ("missing", False)
+
+
+def test_committed_files_are_no_fresh_run(committed):
+    def copied(fresh, cell):
+        fresh[cell] = committed.records[cell]
+    assert state_with(committed, copied) == ("not computed anew", False)
+
+
+def test_a_cell_far_off_is_outside(committed):
+    def halved(fresh, cell):
+        fresh[cell] = with_accuracies(fresh[cell], lambda values: values / 2)
+    assert state_with(committed, halved) == ("outside", False)
+
+
+def test_a_fresh_run_cannot_widen_its_tolerance(committed):
+    def scattered(values):
+        return values + np.linspace(-.3, .3, len(values))
+    noisy = {cell: with_accuracies(record, scattered) for cell, record in committed.records.items()}
+    tolerances = [cells_only(committed, records).cells.tolerance for records in (redrawn(committed.records), noisy)]
+    assert np.allclose(*tolerances, equal_nan=True)
+
+
+# The command, on a repository with two records.
+@pytest.fixture
+def clone(tmp_path, committed):
+    "A repository that holds a few committed records of a profile, and where its outputs are."
+    outputs = tmp_path/"outputs"
+    records = outputs/"digits"/"records"
+    records.mkdir(parents=True)
+    for cell, record in list(committed.records.items())[:12]:
+        (records/f"{cell}.json").write_text(json.dumps(record))
+    who = ["-c", "user.name=n", "-c", "user.email=e"]
+    for words in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "records"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    return outputs
+
+
+def verified(folder):
+    "Last line and exit code of `dd_lnl verify`."
+    ended = CliRunner().invoke(cli.app, ["verify", "--folder", str(folder)])
+    return ended.output.splitlines()[-1], ended.exit_code
+
+
+def test_the_command_compares_with_what_git_holds(clone):
+    line, code = verified(clone)
+    assert code == 1 and "12 the committed record itself" in line
+    cli.set_aside(clone/"digits")
+    records = clone/"digits"/"records"
+    records.mkdir()
+    for path in (clone/"digits"/"superseded"/"records").iterdir():
+        (records/path.name).write_text(json.dumps(json.loads(path.read_text()) | {"wall_s": -1.}))
+        path.write_text("{}") # nobody looks there as long as git has records
+    line, code = verified(clone)
+    assert line.startswith("reproduced: 12 of 12 cells (12 bit for bit") and code == 0
+    next(records.iterdir()).unlink()
+    line, code = verified(clone)
+    assert line.startswith("NOT reproduced: 11 of 12 cells") and "1 missing" in line and code == 1
