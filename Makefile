@@ -1,5 +1,6 @@
 # Two commands do everything on a fresh Linux machine with Python 3.11 to 3.13:
-#   make artifact   sets up .venv from requirements.lock, runs the digits profile anew, draws its figures, builds a report
+#   make artifact   sets up .venv from requirements.lock, runs the digits profile anew, draws its figures, builds a report,
+#                   and compares all cells with those that were there before
 #   make test       sets up .venv if needed, runs every chapter and every test
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
@@ -10,6 +11,7 @@ BIN := .venv/bin
 .PHONY: artifact test export lock readme
 artifact: .venv/ready
 	$(BIN)/dd_lnl reproduce --profile $(PROFILE) --fresh
+	@[ ! -d outputs/$(basename $(notdir $(PROFILE)))/superseded/records ] || $(BIN)/dd_lnl verify --profile $(PROFILE)
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -11,7 +11,7 @@ __all__ = ['IDENTITY', 'NEAR_A_BOUNDARY', 'LOGGED', 'CELL', 'FEWEST', 'DRAWN', '
            'is_reproduced', 'sentence', 'counts_of', 'listed', 'in_words', 'seconds_of', 'sample_cells',
            'sample_seconds', 'recompute', 'recompute_sample']
 
-# %% ../nbs/17_verify.ipynb #48bb1b92
+# %% ../nbs/17_verify.ipynb #7cba46e6
 import re, subprocess, tarfile, tempfile
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -31,7 +31,7 @@ from .results import plain_fields
 from .setting import Setting, space_method
 from .verdicts import claims
 
-# %% ../nbs/17_verify.ipynb #dff31706
+# %% ../nbs/17_verify.ipynb #29f33b55
 class Run(NamedTuple):
     "What a run left."
     records: dict # {cell id: record}
@@ -79,7 +79,7 @@ def earlier_run(home: Path,
     raise InputError(f"There are no earlier records to compare with in {places}: name a folder that holds records/ by "
                      "--against FOLDER.")
 
-# %% ../nbs/17_verify.ipynb #96973c7b
+# %% ../nbs/17_verify.ipynb #85c0b524
 IDENTITY = ("dataset", "noise", "tau", "distiller", "protocol", "ipc", "seed", "tau_hat", "identifiable", "n",
             "n_train", "n_test", "n_classes", "n_train_per_class", "n_test_per_class", "train_places", "resplit",
             "judge_steps", "judge_width", "config")
@@ -102,7 +102,7 @@ def foreign_fields(committed: dict, fresh: dict) -> list: # two records -> names
         return names if n_images > NEAR_A_BOUNDARY + .5 else []
     return names
 
-# %% ../nbs/17_verify.ipynb #1fdb0e95
+# %% ../nbs/17_verify.ipynb #ca561da9
 LOGGED = ("log", "along", "curve", "learned_lr", "epochs_chosen")
 
 
@@ -120,7 +120,7 @@ def is_bit_equal(committed: dict, fresh: dict) -> bool: # two records
     a, b = computed(committed), computed(fresh)
     return all(a[name] == b[name] for name in a.keys() & b.keys())
 
-# %% ../nbs/17_verify.ipynb #792f4fca
+# %% ../nbs/17_verify.ipynb #cf283ae2
 CELL = ("dataset", "noise", "tau", "distiller", "protocol", "ipc", "seed")
 
 
@@ -154,7 +154,7 @@ def degrees_of_line(scatter: float, # variance of log variances around the line
         return highest
     return brentq(lambda d: polygamma(1, d / 2) - excess, lowest, highest)
 
-# %% ../nbs/17_verify.ipynb #f8e06ed6
+# %% ../nbs/17_verify.ipynb #aea06268
 FEWEST = 10 # numbers that a line is fitted to; fewer stand for themselves
 
 
@@ -180,7 +180,7 @@ def moderated(numbers: pd.DataFrame) -> pd.DataFrame: # from `numbers_of`; adds 
     shrunk = (more * line + dof * variance) / (more + dof)
     return numbers.assign(sd=np.sqrt(shrunk.clip(lower=floor)), dof=more + dof)
 
-# %% ../nbs/17_verify.ipynb #df1f491f
+# %% ../nbs/17_verify.ipynb #07e411f0
 DRAWN = ("full", "random") # the same training images on every machine
 BY_EXPERTS = ("relabelled", "agreement", "selected")
 SET_SHARES = {"drawn": 0., "distilled": .5, "by experts": 2.} # variance of a set / variance of a network
@@ -190,7 +190,7 @@ def origin_of(distiller: str) -> str: # of SET_SHARES
     "Where a distiller's training set comes from."
     return "drawn" if distiller in DRAWN else "by experts" if distiller in BY_EXPERTS else "distilled"
 
-# %% ../nbs/17_verify.ipynb #c7114431
+# %% ../nbs/17_verify.ipynb #d2b82fae
 LEVEL = .05 # of a false alarm in a whole comparison, half for cells, half for kinds of cells
 
 
@@ -207,14 +207,15 @@ def paired(committed: pd.DataFrame, # from `moderated`
     z = np.sign(gap) * norm.isf(t.sf(np.abs(gap / error), pairs.dof))
     return pairs.assign(gap=gap, error=error, z=z.fillna(0.), tolerance=quantile * error)
 
-# %% ../nbs/17_verify.ipynb #d53dfc60
+# %% ../nbs/17_verify.ipynb #ef738607
 GROUPINGS = (["distiller"], ["protocol"], ["distiller", "protocol"], ["noise"], ["noise", "tau"], ["ipc"], ["seed"],
              ["dataset"])
 
 
 def kind_name(columns: list, values) -> str: # e.g. ["noise", "tau"], ("sym", .2) -> "noise sym, tau 0.2"
     "A kind of cells in words."
-    texts = [f"{value:g}" if isinstance(value, float) else f"{value}" for value in values]
+    texts = ["none" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else f"{value}"
+             for value in values]
     return ", ".join(f"{column} {text}" for column, text in zip(columns, texts))
 
 
@@ -239,7 +240,7 @@ def kinds_of_cells(pairs: pd.DataFrame) -> pd.DataFrame: # from `paired`; kind, 
     kinds = sums[["kind", "cells", "shift"]].assign(tolerance=tolerance, p=p)
     return kinds.assign(outside=(kinds["shift"].abs() > tolerance) | (p < level))
 
-# %% ../nbs/17_verify.ipynb #3eafcedc
+# %% ../nbs/17_verify.ipynb #512afba3
 def as_frame(records: dict) -> pd.DataFrame: # as `results.load` gives it
     "Records in memory as a table."
     rows = [plain_fields(cell, record) for cell, record in records.items()]
@@ -278,7 +279,7 @@ def compared_tables(committed: dict, fresh: dict) -> dict: # {name: text} twice 
             states[name] = "numbers" if same_words else "rows or words"
     return states
 
-# %% ../nbs/17_verify.ipynb #57ec7859
+# %% ../nbs/17_verify.ipynb #b73059d7
 STATES = { # state: whether a cell in it is reproduced
     "missing": False, # in the fresh run
     "not computed anew": False, # the committed file itself
@@ -312,7 +313,7 @@ def state_of_cell(committed: dict | None, fresh: dict | None, # records
         return "equal"
     return "outside" if is_outside else "within"
 
-# %% ../nbs/17_verify.ipynb #5e9f1d2f
+# %% ../nbs/17_verify.ipynb #8e4a5294
 def compared_cells(committed: dict, fresh: dict, # records
                    pairs: pd.DataFrame) -> pd.DataFrame: # from `paired`
     "One row a cell, with the gap that is largest beside its tolerance."
@@ -343,7 +344,7 @@ def compare(committed: Run, fresh: Run,
     return Comparison(cells, kinds, compared_verdicts(committed.records, fresh.records),
                       compared_tables(committed.tables, fresh.tables))
 
-# %% ../nbs/17_verify.ipynb #1f19c1eb
+# %% ../nbs/17_verify.ipynb #04ec6e81
 def is_reproduced(comparison: Comparison) -> bool:
     "Whether every committed cell and verdict came out again."
     cells_agree = all(STATES[state] is not False for state in comparison.cells.state)
@@ -369,7 +370,7 @@ def sentence(comparison: Comparison) -> str:
         parts.append(f"{n_same} of {len(comparison.verdicts)} verdicts unchanged")
     return f"{'reproduced' if is_reproduced(comparison) else 'NOT reproduced'}: {', '.join(parts)}."
 
-# %% ../nbs/17_verify.ipynb #73bdeb68
+# %% ../nbs/17_verify.ipynb #5fff886e
 COLUMNS = {"equal": "equal", "within": "within", "outside": "outside", "another experiment": "another",
            "not computed anew": "not anew", "missing": "missing", "new": "new"} # state: its heading
 
@@ -385,7 +386,7 @@ def counts_of(comparison: Comparison) -> pd.DataFrame: # a row a distiller, and 
         rows[name] |= {"mean gap": gap.mean(), "largest": gap.max(), "tolerance": own.tolerance.median()}
     return pd.DataFrame(rows).T.astype({heading: int for heading in COLUMNS.values()})
 
-# %% ../nbs/17_verify.ipynb #86bddae6
+# %% ../nbs/17_verify.ipynb #a6cd425f
 LISTED = 20 # rows of a list that are printed
 
 
@@ -415,7 +416,7 @@ def in_words(comparison: Comparison) -> str: # lines
         lines.append("Compute all cells anew with `dd_lnl reproduce --fresh`, or a few with `dd_lnl verify --quick`.")
     return "\n".join([*lines, sentence(comparison)]).lstrip("\n")
 
-# %% ../nbs/17_verify.ipynb #8fb1399b
+# %% ../nbs/17_verify.ipynb #c55d98ab
 def seconds_of(record: dict) -> float:
     "What a cell took, without experts."
     return record["wall_s"] + record.get("distil_s", 0.)
@@ -442,7 +443,7 @@ def sample_seconds(sample: list, records: dict) -> float:
     experts = {store.experts_folder(part): records[cell.id].get("experts_s", 0.) for part, cell in sample}
     return sum(experts.values()) + sum(seconds_of(records[cell.id]) for _, cell in sample)
 
-# %% ../nbs/17_verify.ipynb #3f65cf34
+# %% ../nbs/17_verify.ipynb #c3637581
 def recompute(part: Setting, cell, folder) -> dict: # folder: an empty one, for caches and the record
     "Compute one cell anew, as a run does, and return its record."
     part = replace(part, folder=str(folder))

@@ -14,7 +14,8 @@ def test_help_names_the_commands():
     shown = CliRunner().invoke(cli.app, ["--help"])
     assert shown.exit_code == 0
     assert [name for name in COMMANDS if f"\n  {name} " not in shown.output] == []
-    assert {"run", "reproduce", "figures", "status", "plan", "experts", "export", "evaluate", "pack"} <= {*COMMANDS}
+    assert {"run", "reproduce", "figures", "status", "plan", "experts", "export", "evaluate", "verify",
+            "pack"} <= {*COMMANDS}
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

@@ -1,11 +1,11 @@
 """`dd_lnl verify`: imagined rounding passes, planted faults are found by accuracies alone, and the command says so."""
-import json, subprocess
+import json, os, shutil, subprocess, sys
 
 import numpy as np, pytest
 from conftest import ROOT
 from typer.testing import CliRunner
 
-from dd_lnl import cli, verify
+from dd_lnl import cli, profiles, training, verify
 from dd_lnl.verify import Run, compare, is_reproduced, kinds_of_cells, moderated, numbers_of, origin_of, paired
 
 PROFILES = ("digits", "digits-seeds")
@@ -201,3 +201,49 @@ def test_the_command_compares_with_what_git_holds(clone):
     next(records.iterdir()).unlink()
     line, code = verified(clone)
     assert line.startswith("NOT reproduced: 11 of 12 cells") and "1 missing" in line and code == 1
+
+
+# What `make artifact` does with a stand-in for the command, which writes down how it was called.
+STAND_IN = """#!/bin/sh
+echo "$1" >> calls
+[ "$1" != verify ] || exit $CODE
+"""
+
+
+@pytest.mark.parametrize("are_earlier, code, calls", [
+    (True, 0, ["reproduce", "verify"]), (True, 1, ["reproduce", "verify"]), (False, 1, ["reproduce"])])
+def test_make_artifact_ends_with_the_comparison(are_earlier, code, calls, tmp_path):
+    shutil.copy(ROOT/"Makefile", tmp_path)
+    (tmp_path/"dd_lnl").write_text(STAND_IN)
+    (tmp_path/"dd_lnl").chmod(0o755)
+    if are_earlier:
+        (tmp_path/"outputs"/"digits"/"superseded"/"records").mkdir(parents=True)
+    command = ["make", "-s", "-o", ".venv/ready", "artifact", f"BIN={tmp_path}"]
+    ended = subprocess.run(command, cwd=tmp_path, env={**os.environ, "CODE": str(code)}, capture_output=True)
+    assert (tmp_path/"calls").read_text().split() == calls
+    assert bool(ended.returncode) == (are_earlier and code == 1)
+
+
+# Cells that are computed anew.
+@pytest.mark.slow
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_a_broken_augmentation_is_found(is_broken, tmp_path, monkeypatch):
+    run = verify.read_run(ROOT/"outputs"/"digits")
+    parts = [part for s in profiles.profile("digits") for part in s.parts]
+    sample = [(part, cell) for part in parts for cell in part.cells[:1]
+              if (part.distiller, part.protocol) == ("random", "dance")]
+    if is_broken:
+        monkeypatch.setattr(training, "augment", lambda x, policy, rng: x)
+    fresh = verify.recompute_sample(sample, tmp_path)
+    outcome = compare(run, Run(fresh, {}, "here"), only=[cell.id for _, cell in sample])
+    print(verify.in_words(outcome))
+    assert is_reproduced(outcome) != is_broken
+
+
+@pytest.mark.slow
+def test_another_instruction_set_passes():
+    old = {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE"}
+    command = [sys.executable, "-m", "dd_lnl", "verify", "--quick", "--folder", str(ROOT/"outputs")]
+    ended = subprocess.run(command, env=os.environ | old | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    print(ended.stdout, ended.stderr)
+    assert ended.returncode == 0 and ended.stdout.splitlines()[-1].startswith("reproduced: ")
