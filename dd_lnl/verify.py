@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['IDENTITY', 'NEAR_A_BOUNDARY', 'LOGGED', 'CELL', 'FEWEST', 'DRAWN', 'BY_EXPERTS', 'SET_SHARES', 'FALSE_ALARMS',
-           'GROUPINGS', 'VERDICT', 'NUMBER', 'STATES', 'IN_WORDS', 'HEADINGS', 'LISTED', 'Run', 'read_run',
+           'GROUPINGS', 'VERDICT', 'N_DRAWS', 'NUMBER', 'STATES', 'IN_WORDS', 'HEADINGS', 'LISTED', 'Run', 'read_run',
            'run_at_head', 'earlier_run', 'agrees', 'foreign_fields', 'computed', 'is_bit_equal', 'numbers_of',
            'degrees_of_line', 'moderated', 'origin_of', 'paired', 'kind_name', 'sums_of_kind', 'kinds_of_cells',
-           'as_frame', 'compared_verdicts', 'compared_tables', 'Comparison', 'state_of_cell', 'compared_cells',
-           'compare', 'is_reproduced', 'sentence', 'counts_of', 'listed', 'in_words', 'seconds_of', 'sample_cells',
-           'sample_seconds', 'recompute', 'recompute_sample']
+           'as_frame', 'verdicts_of', 'compared_verdicts', 'moved', 'with_firmness', 'judged', 'compared_tables',
+           'Comparison', 'state_of_cell', 'compared_cells', 'compare', 'is_reproduced', 'sentence', 'counts_of',
+           'listed', 'in_words', 'seconds_of', 'sample_cells', 'sample_seconds', 'recompute', 'recompute_sample']
 
 # %% ../nbs/17_verify.ipynb #21197629
 import re, subprocess, tarfile, tempfile
@@ -29,7 +29,7 @@ from .core import InputError, read_json
 from .record import record_path
 from .results import plain_fields
 from .setting import Setting, space_method
-from .verdicts import claims
+from .verdicts import CLAIMS, verdicts_on
 
 # %% ../nbs/17_verify.ipynb #9be714fc
 class Run(NamedTuple):
@@ -221,8 +221,7 @@ def kind_name(columns: list, values) -> str: # e.g. ["noise", "tau"], ("sym", .2
 
 def sums_of_kind(pairs: pd.DataFrame, columns: list) -> pd.DataFrame: # a row a kind of two cells or more
     "What the tests of the kinds along some columns need."
-    sums = pairs.groupby(columns, dropna=False).agg(
-        cells=("gap", "size"), shift=("gap", "mean"), variance=("widened", "sum"), squares=("square", "sum"))
+    sums = pairs.groupby(columns, dropna=False)[["cells", "gap", "widened", "square"]].sum()
     names = [kind_name(columns, values if isinstance(values, tuple) else (values,)) for values in sums.index]
     sums = sums.reset_index(drop=True).assign(kind=names)
     return sums[sums.cells > 1]
@@ -232,12 +231,12 @@ def kinds_of_cells(pairs: pd.DataFrame) -> pd.DataFrame: # from `paired`; kind, 
     "Whether the cells of each kind agree on the whole."
     headline = pairs[pairs.choice == ""]
     wider = headline.dof / (headline.dof - 2).clip(lower=.1) # a t is wider than a normal
-    headline = headline.assign(widened=wider * headline.error**2, square=headline.z**2)
+    headline = headline.assign(cells=1, widened=wider * headline.error**2, square=headline.z**2)
     sums = pd.concat([sums_of_kind(headline, columns) for columns in GROUPINGS], ignore_index=True)
     level = FALSE_ALARMS / 4 / max(1, len(sums))
-    tolerance = norm.isf(level / 2) * np.sqrt(sums.variance) / sums.cells
-    p = chi2.sf(sums.squares, sums.cells)
-    kinds = sums[["kind", "cells", "shift"]].assign(tolerance=tolerance, p=p)
+    tolerance = norm.isf(level / 2) * np.sqrt(sums.widened) / sums.cells
+    p = chi2.sf(sums.square, sums.cells)
+    kinds = sums[["kind", "cells"]].assign(shift=sums.gap / sums.cells, tolerance=tolerance, p=p)
     return kinds.assign(outside=(kinds["shift"].abs() > tolerance) | (p < level))
 
 # %% ../nbs/17_verify.ipynb #187f5a70
@@ -250,16 +249,54 @@ def as_frame(records: dict) -> pd.DataFrame: # as `results.load` gives it
 VERDICT = ["claim", "dataset", "method", "baseline"]
 
 
-def compared_verdicts(committed: dict, fresh: dict) -> pd.DataFrame: # records; VERDICT, two verdicts, changed
-    "The verdicts that two runs give; empty where there is nothing to judge."
-    try:
-        tables = [claims(as_frame(records)) for records in (committed, fresh)]
-    except (InputError, KeyError): # no full data to compare with
-        return pd.DataFrame(columns=[*VERDICT, "changed"])
-    tables = [table[[*VERDICT, "verdict", "leans", "margin", "unit"]] for table in tables]
-    both = tables[0].merge(tables[1], on=VERDICT, how="outer", suffixes=("", "_fresh"))
+def verdicts_of(records: dict, which: list = CLAIMS) -> pd.DataFrame: # a row a verdict: VERDICT, verdict, leans, margin
+    "The verdicts that some records give; those about seconds are left out."
+    table = verdicts_on(as_frame(records), [claim for claim in which if claim.unit != "s"])
+    return table.reindex(columns=[*VERDICT, "verdict", "leans", "margin", "unit"])
+
+
+def compared_verdicts(committed: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame: # from `verdicts_of`; adds changed
+    "Two tables of verdicts side by side."
+    both = committed.merge(fresh, on=VERDICT, how="outer", suffixes=("", "_fresh"))
     differs = (both.verdict != both.verdict_fresh) | (both.leans != both.leans_fresh)
     return both.assign(changed=differs)
+
+# %% ../nbs/17_verify.ipynb #6c60e3d9
+N_DRAWS = 20 # through which a firm verdict stands
+
+
+def moved(records: dict, pairs: pd.DataFrame, rng) -> dict: # pairs from `paired`
+    "Records with means that are moved at random, as far as rounding may move them."
+    imagined = {cell: dict(record) for cell, record in records.items()}
+    steps = rng.standard_normal(len(pairs)) * pairs.error / 100
+    for cell, choice, step in zip(pairs.cell, pairs.choice, steps):
+        name = f"{choice}_mean" if choice else "mean"
+        imagined[cell][name] = float(np.clip(imagined[cell][name] + step, 0, 1))
+    return imagined
+
+
+def with_firmness(verdicts: pd.DataFrame, # from `compared_verdicts`
+                  committed: dict, pairs: pd.DataFrame) -> pd.DataFrame: # records; adds firm, of changed verdicts
+    "Whether a changed verdict stands when rounding is imagined."
+    rng = np.random.default_rng(0)
+    firm = verdicts.changed.copy()
+    for _ in range(N_DRAWS):
+        which = [claim for claim in CLAIMS if claim.name in set(verdicts.claim[firm])]
+        if not which:
+            break
+        imagined = verdicts_of(moved(committed, pairs, rng), which).set_index(VERDICT)
+        for row in verdicts[firm].itertuples():
+            key = row.claim, row.dataset, row.method, row.baseline
+            firm[row.Index] = key in imagined.index and imagined.leans[key] == row.leans
+    return verdicts.assign(firm=firm)
+
+
+def judged(committed: dict, fresh: dict, pairs: pd.DataFrame) -> pd.DataFrame: # records; from `paired`
+    "The verdicts of two runs; no rows where one of them has no full data, against which all is judged."
+    runs = (committed, fresh)
+    if not all(any(record["distiller"] == "full" for record in records.values()) for records in runs):
+        return pd.DataFrame(columns=[*VERDICT, "changed", "firm"])
+    return with_firmness(compared_verdicts(*map(verdicts_of, runs)), committed, pairs)
 
 # %% ../nbs/17_verify.ipynb #c3e7e9cb
 NUMBER = re.compile(r"-?\d+(\.\d*)?(e[-+]?\d+)?")
@@ -296,7 +333,7 @@ class Comparison:
     "What came of comparing a fresh run with a committed one."
     cells: pd.DataFrame # a row a cell: cell, state, gap (the largest of its lists of accuracies), tolerance, note
     kinds: pd.DataFrame # from `kinds_of_cells`
-    verdicts: pd.DataFrame # from `compared_verdicts`
+    verdicts: pd.DataFrame # from `judged`
     tables: dict # from `compared_tables`
 
 # %% ../nbs/17_verify.ipynb #7d477f7f
@@ -318,16 +355,16 @@ def compared_cells(committed: dict, fresh: dict, # records
                    pairs: pd.DataFrame) -> pd.DataFrame: # from `paired`
     "One row a cell, with the gap that is largest beside its tolerance."
     excess = (pairs.gap.abs() / pairs.tolerance).fillna(0)
-    worst = pairs.assign(excess=excess).sort_values("excess").drop_duplicates("cell", keep="last").set_index("cell")
+    worst = pairs.assign(excess=excess).sort_values("excess").drop_duplicates("cell", keep="last")
+    worst = worst.set_index("cell")[["gap", "tolerance", "choice"]].to_dict("index")
     rows = []
     for cell in sorted({*committed, *fresh}):
         a, b = committed.get(cell), fresh.get(cell)
-        has_gap = cell in worst.index
-        gap, tolerance, choice = worst.loc[cell, ["gap", "tolerance", "choice"]] if has_gap else (np.nan, np.nan, "")
-        state = state_of_cell(a, b, is_outside=abs(gap) > tolerance)
-        note = ", ".join(foreign_fields(a, b)) if state == "another experiment" else choice
-        rows.append({"cell": cell, "distiller": (a or b).get("distiller", ""), "state": state, "gap": gap,
-                     "tolerance": tolerance, "note": note})
+        numbers = worst.get(cell, {"gap": np.nan, "tolerance": np.nan, "choice": ""})
+        state = state_of_cell(a, b, is_outside=abs(numbers["gap"]) > numbers["tolerance"])
+        note = ", ".join(foreign_fields(a, b)) if state == "another experiment" else numbers.pop("choice")
+        rows.append({"cell": cell, "distiller": (a or b).get("distiller", ""), "state": state,
+                     "gap": numbers["gap"], "tolerance": numbers["tolerance"], "note": note})
     return pd.DataFrame(rows)
 
 # %% ../nbs/17_verify.ipynb #12b4105a
@@ -340,15 +377,15 @@ def compare(committed: Run, fresh: Run,
     untested = cells.cell[cells.state.isin(["not computed anew", "another experiment"])]
     kinds = kinds_of_cells(pairs[~pairs.cell.isin(untested)])
     if only is not None:
-        return Comparison(cells, kinds, compared_verdicts({}, {}), {})
-    return Comparison(cells, kinds, compared_verdicts(committed.records, fresh.records),
-                      compared_tables(committed.tables, fresh.tables))
+        return Comparison(cells, kinds, judged({}, {}, pairs), {})
+    verdicts = judged(committed.records, fresh.records, pairs)
+    return Comparison(cells, kinds, verdicts, compared_tables(committed.tables, fresh.tables))
 
 # %% ../nbs/17_verify.ipynb #34666e4d
 def is_reproduced(comparison: Comparison) -> bool:
-    "Whether every committed cell and verdict came out again."
+    "Whether every committed cell and every firm verdict came out again."
     cells_agree = all(STATES[state] is not False for state in comparison.cells.state)
-    return cells_agree and not comparison.kinds.outside.any() and not comparison.verdicts.changed.any()
+    return cells_agree and not comparison.kinds.outside.any() and not comparison.verdicts.firm.any()
 
 
 IN_WORDS = {"missing": "missing", "not computed anew": "the committed record itself, not computed anew",
@@ -365,9 +402,11 @@ def sentence(comparison: Comparison) -> str:
     parts += [f"{n[state]} {words}" for state, words in IN_WORDS.items() if n[state]]
     if comparison.kinds.outside.any():
         parts.append(f"{comparison.kinds.outside.sum()} kinds of cells outside theirs")
-    if len(comparison.verdicts):
-        n_same = (~comparison.verdicts.changed.astype(bool)).sum()
-        parts.append(f"{n_same} of {len(comparison.verdicts)} verdicts unchanged")
+    verdicts = comparison.verdicts
+    if len(verdicts):
+        n_close = verdicts.changed.sum() - verdicts.firm.sum()
+        close = f" ({n_close} changed within rounding)" if n_close else ""
+        parts.append(f"{len(verdicts) - verdicts.changed.sum()} of {len(verdicts)} verdicts unchanged{close}")
     return f"{'reproduced' if is_reproduced(comparison) else 'NOT reproduced'}: {', '.join(parts)}."
 
 # %% ../nbs/17_verify.ipynb #1d9c26b0

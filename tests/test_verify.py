@@ -6,13 +6,21 @@ from conftest import ROOT
 from typer.testing import CliRunner
 
 from dd_lnl import cli, profiles, training, verify
+from dd_lnl.verdicts import CLAIMS
 from dd_lnl.verify import Run, compare, is_reproduced, kinds_of_cells, moderated, numbers_of, origin_of, paired
 
-PROFILES = ("digits", "digits-seeds")
+@pytest.fixture(scope="module")
+def digits(): return verify.read_run(ROOT/"outputs"/"digits")
 
 
-@pytest.fixture(scope="module", params=PROFILES)
+@pytest.fixture(scope="module", params=["digits", "digits-seeds"])
 def committed(request): return verify.read_run(ROOT/"outputs"/request.param)
+
+
+@pytest.fixture(scope="module")
+def fresh(committed):
+    "The committed records, as if networks had been drawn anew."
+    return redrawn(committed.records)
 
 
 def cells_only(committed, records):
@@ -23,7 +31,8 @@ def cells_only(committed, records):
 def with_accuracies(record, change):
     "A record whose lists of accuracies are changed by a function."
     lists = {name: change(np.array(values)).tolist() for name, values in record.items() if name.endswith("accuracies")}
-    return record | lists | {"wall_s": -1.}
+    means = {name.replace("accuracies", "mean"): float(np.mean(values)) for name, values in lists.items()}
+    return record | lists | means | {"wall_s": -1.}
 
 
 def redrawn(records, seed=0):
@@ -48,8 +57,8 @@ def new_draw(numbers, rng):
 
 
 @pytest.mark.parametrize("draw", [resampled, new_draw])
-def test_rounding_passes_in_95_of_100_runs(draw):
-    numbers = moderated(numbers_of(verify.read_run(ROOT/"outputs"/"digits").records))
+def test_rounding_passes_in_95_of_100_runs(draw, digits):
+    numbers = moderated(numbers_of(digits.records))
     rng = np.random.default_rng(0)
     n_alarms = 0
     for _ in range(100):
@@ -98,10 +107,11 @@ FAULTS = {"another rate": at_another_rate, "another kind of noise": with_swapped
           **{f"{name} loses 5 %": broken(name, .05) for name in ("datm", "dance", "rcig")}}
 
 
+def test_without_a_fault_it_passes(committed, fresh): assert is_reproduced(cells_only(committed, fresh))
+
+
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_found_by_accuracies_alone(name, committed):
-    fresh = redrawn(committed.records)
-    assert is_reproduced(cells_only(committed, fresh))
+def test_a_fault_is_found_by_accuracies_alone(name, committed, fresh):
     assert not is_reproduced(cells_only(committed, FAULTS[name](fresh)))
 
 
@@ -118,62 +128,81 @@ def test_a_swapped_seed_is_found_by_accuracies_alone():
     assert f"seed {first}" in set(outcome.kinds.kind[outcome.kinds.outside])
 
 
-def state_with(committed, change):
+def state_with(committed, fresh, change):
     "The state of one cell that is changed in a fresh run, and whether the run is reproduced."
     cell = next(cell for cell in sorted(committed.records) if "_sym0.2_datm_datm_ipc1_" in cell)
-    fresh = redrawn(committed.records)
-    change(fresh, cell)
-    outcome = cells_only(committed, {name: record for name, record in fresh.items() if record})
+    records = dict(fresh)
+    change(records, cell)
+    outcome = cells_only(committed, {name: record for name, record in records.items() if record})
     return outcome.cells.set_index("cell").state[cell], is_reproduced(outcome)
 
 
 @pytest.mark.parametrize("other", [("sym0.2", "sym0.4"), ("datm_datm", "dance_dance"), ("ipc1_", "ipc10_")])
-def test_another_cells_record_names_itself(other, committed):
-    def replaced(fresh, cell):
-        fresh[cell] = fresh[cell.replace(*other)]
-    assert state_with(committed, replaced) == ("another experiment", False)
+def test_another_cells_record_names_itself(other, committed, fresh):
+    def replaced(records, cell):
+        records[cell] = records[cell.replace(*other)]
+    assert state_with(committed, fresh, replaced) == ("another experiment", False)
 
 
-def test_another_seeds_noise_names_itself(committed):
-    def forged(fresh, cell):
-        fresh[cell] = fresh[cell] | {"tau_hat": fresh[cell]["tau_hat"] + .001}
-    assert state_with(committed, forged) == ("another experiment", False)
+def test_another_seeds_noise_names_itself(committed, fresh):
+    def forged(records, cell):
+        records[cell] = records[cell] | {"tau_hat": records[cell]["tau_hat"] + .001}
+    assert state_with(committed, fresh, forged) == ("another experiment", False)
 
 
-def test_missing_cells_are_found(committed):
-    def dropped(fresh, cell):
-        fresh[cell] = None
-    assert state_with(committed, dropped) == ("missing", False)
+def test_missing_cells_are_found(committed, fresh):
+    def dropped(records, cell):
+        records[cell] = None
+    assert state_with(committed, fresh, dropped) == ("missing", False)
 
 
-def test_committed_files_are_no_fresh_run(committed):
-    def copied(fresh, cell):
-        fresh[cell] = committed.records[cell]
-    assert state_with(committed, copied) == ("not computed anew", False)
+def test_committed_files_are_no_fresh_run(committed, fresh):
+    def copied(records, cell):
+        records[cell] = committed.records[cell]
+    assert state_with(committed, fresh, copied) == ("not computed anew", False)
 
 
-def test_a_cell_far_off_is_outside(committed):
-    def halved(fresh, cell):
-        fresh[cell] = with_accuracies(fresh[cell], lambda values: values / 2)
-    assert state_with(committed, halved) == ("outside", False)
+def test_a_cell_far_off_is_outside(committed, fresh):
+    def halved(records, cell):
+        records[cell] = with_accuracies(records[cell], lambda values: values / 2)
+    assert state_with(committed, fresh, halved) == ("outside", False)
 
 
 def test_a_fresh_run_cannot_widen_its_tolerance(committed):
     def scattered(values):
         return values + np.linspace(-.3, .3, len(values))
     noisy = {cell: with_accuracies(record, scattered) for cell, record in committed.records.items()}
-    tolerances = [cells_only(committed, records).cells.tolerance for records in (redrawn(committed.records), noisy)]
-    assert np.allclose(*tolerances, equal_nan=True)
+    numbers = moderated(numbers_of(committed.records))
+    tolerances = [paired(numbers, numbers_of(records)).tolerance for records in (committed.records, noisy)]
+    assert np.array_equal(*tolerances)
 
 
-# The command, on a repository with two records.
+def test_a_firm_verdict_that_changes_is_found(digits, monkeypatch):
+    monkeypatch.setattr(verify, "N_DRAWS", 5) # each takes half a second
+    worthless = {cell: with_accuracies(record, lambda values: values * 0) if record["distiller"] == "dance" else record
+                 for cell, record in digits.records.items()}
+    pairs = paired(moderated(numbers_of(digits.records)), numbers_of(worthless))
+    claims = [claim for claim in CLAIMS if claim.name == "beats the baseline"]
+    verdicts = verify.compared_verdicts(*(verify.verdicts_of(run, claims) for run in (digits.records, worthless)))
+    verdicts = verify.with_firmness(verdicts, digits.records, pairs)
+    changed = verdicts[verdicts.changed]
+    assert set(changed.method) == {"dance"} and "last" in set(changed.baseline[changed.firm])
+
+
+@pytest.mark.slow
+def test_rounding_passes_with_its_verdicts(digits):
+    outcomes = [compare(digits, Run(redrawn(digits.records, seed), {}, "imagined")) for seed in range(20)]
+    assert sum(map(is_reproduced, outcomes)) >= 19
+
+
+# The command, on a repository with a dozen records.
 @pytest.fixture
-def clone(tmp_path, committed):
+def clone(tmp_path, digits):
     "A repository that holds a few committed records of a profile, and where its outputs are."
     outputs = tmp_path/"outputs"
     records = outputs/"digits"/"records"
     records.mkdir(parents=True)
-    for cell, record in list(committed.records.items())[:12]:
+    for cell, record in list(digits.records.items())[:12]:
         (records/f"{cell}.json").write_text(json.dumps(record))
     who = ["-c", "user.name=n", "-c", "user.email=e"]
     for words in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "records"]):
@@ -227,15 +256,14 @@ def test_make_artifact_ends_with_the_comparison(are_earlier, code, calls, tmp_pa
 # Cells that are computed anew.
 @pytest.mark.slow
 @pytest.mark.parametrize("is_broken", [False, True])
-def test_a_broken_augmentation_is_found(is_broken, tmp_path, monkeypatch):
-    run = verify.read_run(ROOT/"outputs"/"digits")
+def test_a_broken_augmentation_is_found(is_broken, digits, tmp_path, monkeypatch):
     parts = [part for s in profiles.profile("digits") for part in s.parts]
     sample = [(part, cell) for part in parts for cell in part.cells[:1]
               if (part.distiller, part.protocol) == ("random", "dance")]
     if is_broken:
         monkeypatch.setattr(training, "augment", lambda x, policy, rng: x)
     fresh = verify.recompute_sample(sample, tmp_path)
-    outcome = compare(run, Run(fresh, {}, "here"), only=[cell.id for _, cell in sample])
+    outcome = compare(digits, Run(fresh, {}, "here"), only=[cell.id for _, cell in sample])
     print(verify.in_words(outcome))
     assert is_reproduced(outcome) != is_broken
 
