@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['IDENTITY', 'NEAR_A_BOUNDARY', 'LOGGED', 'CELL', 'FEWEST', 'DRAWN', 'BY_EXPERTS', 'SET_SHARES', 'FALSE_ALARMS',
-           'GROUPINGS', 'VERDICT', 'N_DRAWS', 'NUMBER', 'STATES', 'IN_WORDS', 'HEADINGS', 'LISTED', 'Run', 'read_run',
-           'run_at_head', 'earlier_run', 'agrees', 'foreign_fields', 'computed', 'is_bit_equal', 'numbers_of',
-           'degrees_of_line', 'moderated', 'origin_of', 'paired', 'kind_name', 'sums_of_kind', 'kinds_of_cells',
-           'as_frame', 'verdicts_of', 'compared_verdicts', 'moved', 'with_firmness', 'judged', 'compared_tables',
-           'Comparison', 'state_of_cell', 'compared_cells', 'compare', 'is_reproduced', 'sentence', 'counts_of',
-           'listed', 'in_words', 'seconds_of', 'sample_cells', 'sample_seconds', 'recompute', 'recompute_sample']
+           'GROUPINGS', 'VERDICT', 'N_DRAWS', 'NUMBER', 'STATES', 'IN_WORDS', 'HEADINGS', 'LISTED', 'SAMPLE_SECONDS',
+           'Run', 'read_run', 'run_at_head', 'earlier_run', 'agrees', 'foreign_fields', 'computed', 'is_bit_equal',
+           'numbers_of', 'degrees_of_line', 'moderated', 'origin_of', 'paired', 'kind_name', 'sums_of_kind',
+           'kinds_of_cells', 'as_frame', 'verdicts_of', 'compared_verdicts', 'moved', 'with_firmness', 'judged',
+           'compared_tables', 'Comparison', 'state_of_cell', 'compared_cells', 'compare', 'is_reproduced', 'sentence',
+           'counts_of', 'listed', 'in_words', 'seconds_of', 'sample_seconds', 'affordable', 'sample_cells', 'recompute',
+           'recompute_sample']
 
 # %% ../nbs/17_verify.ipynb #21197629
 import re, subprocess, tarfile, tempfile
@@ -257,7 +258,7 @@ def verdicts_of(records: dict, which: list = CLAIMS) -> pd.DataFrame: # a row a 
 
 def compared_verdicts(committed: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame: # from `verdicts_of`; adds changed
     "Two tables of verdicts side by side."
-    both = committed.merge(fresh, on=VERDICT, how="outer", suffixes=("", "_fresh"))
+    both = committed.merge(fresh.drop(columns="unit"), on=VERDICT, how="outer", suffixes=("", "_fresh"))
     differs = (both.verdict != both.verdict_fresh) | (both.leans != both.leans_fresh)
     return both.assign(changed=differs)
 
@@ -461,8 +462,31 @@ def seconds_of(record: dict) -> float:
     return record["wall_s"] + record.get("distil_s", 0.)
 
 
+def sample_seconds(sample: list, records: dict) -> float:
+    "What the cells of a sample and their experts took."
+    experts = {store.experts_folder(part): records[cell.id].get("experts_s", 0.) for part, cell in sample}
+    return sum(experts.values()) + sum(seconds_of(records[cell.id]) for _, cell in sample)
+
+
+SAMPLE_SECONDS = 300. # of a sample, as far as the committed records can tell
+
+
+def affordable(candidates: list, # of (part of a setting, cell)
+               records: dict) -> list: # some of these
+    "Candidates that fit into SAMPLE_SECONDS: new distillers first, then new protocols; the cheapest among equals."
+    chosen, rest = [], sorted(candidates, key=lambda candidate: seconds_of(records[candidate[1].id]))
+    while rest:
+        distillers, protocols = {cell.distiller for _, cell in chosen}, {cell.protocol for _, cell in chosen}
+        best = max(rest, key=lambda candidate: (candidate[1].distiller not in distillers,
+                                                candidate[1].protocol not in protocols))
+        rest.remove(best)
+        if not chosen or sample_seconds([*chosen, best], records) <= SAMPLE_SECONDS:
+            chosen.append(best)
+    return chosen
+
+# %% ../nbs/17_verify.ipynb #ffe2846b
 def sample_cells(settings: list, records: dict) -> list: # of (part of a setting, cell), those with a record
-    "One cheap cell of each kind, at rates that alternate between methods."
+    "One cheap cell of each kind that is affordable, at rates that alternate between methods."
     candidates = [(part, cell) for s in settings for part in s.parts for cell in part.cells if cell.id in records]
     rates = sorted({(cell.noise, cell.tau) for _, cell in candidates if cell.tau != 0}, key=str)
     methods = sorted({space_method(part) for part, _ in candidates})
@@ -474,13 +498,7 @@ def sample_cells(settings: list, records: dict) -> list: # of (part of a setting
         kind = part.distiller, part.protocol
         if kind not in cheapest or cost < cheapest[kind][0]:
             cheapest[kind] = cost, part, cell
-    return [(part, cell) for _, part, cell in cheapest.values()]
-
-
-def sample_seconds(sample: list, records: dict) -> float:
-    "What the cells of a sample and their experts took."
-    experts = {store.experts_folder(part): records[cell.id].get("experts_s", 0.) for part, cell in sample}
-    return sum(experts.values()) + sum(seconds_of(records[cell.id]) for _, cell in sample)
+    return affordable([(part, cell) for _, part, cell in cheapest.values()], records)
 
 # %% ../nbs/17_verify.ipynb #b6063ac1
 def recompute(part: Setting, cell, folder) -> dict: # folder: an empty one, for caches and the record
