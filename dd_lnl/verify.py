@@ -7,7 +7,7 @@ __all__ = ['IDENTITY', 'NEAR_A_BOUNDARY', 'LOGGED', 'CELL', 'FEWEST', 'DRAWN', '
            'GROUPINGS', 'VERDICT', 'N_DRAWS', 'NUMBER', 'STATES', 'IN_WORDS', 'HEADINGS', 'LISTED', 'SAMPLE_SECONDS',
            'Run', 'read_run', 'run_at_head', 'earlier_run', 'agrees', 'foreign_fields', 'computed', 'is_bit_equal',
            'numbers_of', 'degrees_of_line', 'moderated', 'origin_of', 'paired', 'kind_name', 'sums_of_kind',
-           'kinds_of_cells', 'as_frame', 'verdicts_of', 'compared_verdicts', 'moved', 'with_firmness', 'judged',
+           'kinds_of_cells', 'as_frame', 'verdict_table', 'compared_verdicts', 'moved', 'with_firmness', 'judged',
            'compared_tables', 'Comparison', 'state_of_cell', 'compared_cells', 'compare', 'is_reproduced', 'sentence',
            'counts_of', 'listed', 'in_words', 'seconds_of', 'sample_seconds', 'affordable', 'sample_cells', 'recompute',
            'recompute_sample']
@@ -30,7 +30,7 @@ from .core import InputError, read_json
 from .record import record_path
 from .results import plain_fields
 from .setting import Setting, space_method
-from .verdicts import CLAIMS, verdicts_on
+from .verdicts import claims
 
 # %% ../nbs/17_verify.ipynb #9be714fc
 class Run(NamedTuple):
@@ -250,13 +250,14 @@ def as_frame(records: dict) -> pd.DataFrame: # as `results.load` gives it
 VERDICT = ["claim", "dataset", "method", "baseline"]
 
 
-def verdicts_of(records: dict, which: list = CLAIMS) -> pd.DataFrame: # a row a verdict: VERDICT, verdict, leans, margin
-    "The verdicts that some records give; those about seconds are left out."
-    table = verdicts_on(as_frame(records), [claim for claim in which if claim.unit != "s"])
-    return table.reindex(columns=[*VERDICT, "verdict", "leans", "margin", "unit"])
+def verdict_table(records: dict, which: list = None) -> pd.DataFrame: # which: of Claim; None: all
+    "The verdicts that some records give, a row each; those about seconds are left out."
+    table = claims(as_frame(records), which)
+    return table.loc[table.unit != "s", [*VERDICT, "verdict", "leans", "margin", "unit"]]
 
 
-def compared_verdicts(committed: pd.DataFrame, fresh: pd.DataFrame) -> pd.DataFrame: # from `verdicts_of`; adds changed
+def compared_verdicts(committed: pd.DataFrame, fresh: pd.DataFrame, # from `verdict_table`
+                     ) -> pd.DataFrame: # adds changed
     "Two tables of verdicts side by side."
     both = committed.merge(fresh.drop(columns="unit"), on=VERDICT, how="outer", suffixes=("", "_fresh"))
     differs = (both.verdict != both.verdict_fresh) | (both.leans != both.leans_fresh)
@@ -277,18 +278,17 @@ def moved(records: dict, pairs: pd.DataFrame, rng) -> dict: # pairs from `paired
 
 
 def with_firmness(verdicts: pd.DataFrame, # from `compared_verdicts`
-                  committed: dict, pairs: pd.DataFrame) -> pd.DataFrame: # records; adds firm, of changed verdicts
+                  committed: dict, pairs: pd.DataFrame, # records, and what `paired` says of them
+                  which: list = None) -> pd.DataFrame: # of Claim, as for the verdicts; adds firm, of changed verdicts
     "Whether a changed verdict stands when rounding is imagined."
     rng = np.random.default_rng(0)
-    firm = verdicts.changed.copy()
+    firm, before = verdicts.changed.to_numpy(bool), verdicts[["verdict", "leans"]].to_numpy()
+    keys = pd.MultiIndex.from_frame(verdicts[VERDICT])
     for _ in range(N_DRAWS):
-        which = [claim for claim in CLAIMS if claim.name in set(verdicts.claim[firm])]
-        if not which:
+        if not firm.any():
             break
-        imagined = verdicts_of(moved(committed, pairs, rng), which).set_index(VERDICT)
-        for row in verdicts[firm].itertuples():
-            key = row.claim, row.dataset, row.method, row.baseline
-            firm[row.Index] = key in imagined.index and imagined.leans[key] == row.leans
+        imagined = verdict_table(moved(committed, pairs, rng), which).set_index(VERDICT).reindex(keys)
+        firm = firm & (imagined[["verdict", "leans"]].to_numpy() == before).all(axis=1)
     return verdicts.assign(firm=firm)
 
 
@@ -297,7 +297,7 @@ def judged(committed: dict, fresh: dict, pairs: pd.DataFrame) -> pd.DataFrame: #
     runs = (committed, fresh)
     if not all(any(record["distiller"] == "full" for record in records.values()) for records in runs):
         return pd.DataFrame(columns=[*VERDICT, "changed", "firm"])
-    return with_firmness(compared_verdicts(*map(verdicts_of, runs)), committed, pairs)
+    return with_firmness(compared_verdicts(*map(verdict_table, runs)), committed, pairs)
 
 # %% ../nbs/17_verify.ipynb #c3e7e9cb
 NUMBER = re.compile(r"-?\d+(\.\d*)?(e[-+]?\d+)?")
