@@ -67,7 +67,7 @@ def label_styles(rates: dict, # {label: rate}, as `results.labels` gives it
         styles[label] = dict(color=colour(rate), marker=free)
     return styles
 
-# %% ../nbs/14_figures.ipynb #c8f4c832
+# %% ../nbs/14_figures.ipynb #376ad440
 LEAST_ERROR = .5 # points, added to every error, so that 100 % has a place on the axis
 
 
@@ -81,13 +81,14 @@ def from_error_scale(place):
     return 100 + LEAST_ERROR - 10.**-np.asarray(place, float)
 
 
-ACCURACY_TICKS = (100, 98, 95, 90, 80, 60, 40, 20, 0) # the first ones are taken first
+ACCURACY_TICKS = (100, 98, 95, 90, 80, 60, 40, 20, 0, 99, 97, 92, 85, 70, 50, 30, 96, 94) # the first ones go first
 APART = .13 # of the axis, at least
 
 
 def error_axis(axis, low: float, high: float): # of matplotlib; percent
     "Turn an axis of accuracies into one whose distances are those of the errors' logarithms."
-    axis._set_axes_scale("function", functions=(to_error_scale, from_error_scale))
+    set_scale = axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale
+    set_scale("function", functions=(to_error_scale, from_error_scale))
     length = to_error_scale(high) - to_error_scale(low)
     ticks = []
     for tick in ACCURACY_TICKS:
@@ -157,7 +158,7 @@ def draw_baselines(ax, panel, label: str, place: int): # of the error bars on th
         ax.errorbar(x, 100 * base.mean, 100 * base.std, color=style["color"], elinewidth=1.1, marker="_", ms=3.5,
                     mec=style["color"], mew=.8)
 
-# %% ../nbs/14_figures.ipynb #2dae634e
+# %% ../nbs/14_figures.ipynb #2a6b16e5
 GROUPS = ("distil", "select", "recipe", "robust", "usual") # from the top
 SHORT_NAMES = {"forward": "forward, true T", "forward_estimated": "forward, est. T",
                "ce": "cross-entropy, robust's recipe"}
@@ -196,7 +197,7 @@ def ways_of(shown: list, # panels of one data set
     table = pd.DataFrame(ways, columns=["name", "group", "mean", "std", "last"])
     return table.sort_values("group", key=lambda groups: groups.map(GROUPS.index), kind="stable", ignore_index=True)
 
-# %% ../nbs/14_figures.ipynb #77a29aae
+# %% ../nbs/14_figures.ipynb #d3422de3
 GROUP_MARKS = {"distil": ("o", "k"), "select": ("v", "#44aa99"), "recipe": ("P", "#332288"), "robust": ("D", "#aa4499"),
                "usual": ("s", "#cc3311")}
 
@@ -308,13 +309,12 @@ def accuracy_legend(fig, shown: list, ceilings: dict, title: str):
         kinds |= {*panel.controls.distiller, *panel.full.selection}
     here = [kind for kind in LINE_STYLES if kind in kinds]
     handles = [Line2D([], [], **mark_style(kind)) for kind in here]
-    fig.legend(handles, [LINE_STYLES[kind][0] for kind in here], ncols=2 if fig.get_figwidth() < 5 else 3,
-               loc="outside lower center", handlelength=2.6)
     fig.suptitle(title, fontsize=9)
     lacking = [f"{called(panel.dataset)}, {called(panel.distiller)}: {'; '.join(missing_points(panel))}"
                for panel in shown if missing_points(panel)]
-    if lacking:
-        fig.supxlabel(fill(f"missing: {'. '.join(lacking)}", int(26 * fig.get_figwidth())), fontsize=5.5)
+    note = fill(f"missing: {'. '.join(lacking)}", int(24 * fig.get_figwidth())) if lacking else None
+    fig.legend(handles, [LINE_STYLES[kind][0] for kind in here], ncols=2 if fig.get_figwidth() < 6.5 else 3,
+               loc="outside lower center", handlelength=2.6, title=note, title_fontsize=5.5)
 
 
 def legends(fig,

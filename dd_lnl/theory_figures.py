@@ -99,10 +99,10 @@ def draw_inferred(ax, # where to
     ax.axhline(0, color="k", lw=.6)
     for place, method in enumerate(HUES):
         own = rates[rates.distiller == method]
-        aside = .025 * (place - 1)
+        aside = .036 * (place - 1)
         hollow = own.inferred.isna()
         for part, y in ((own[~hollow], own.inferred[~hollow]), (own[hollow], NO_READING)):
-            ax.plot(part.tau_hat + aside, np.broadcast_to(y, len(part)), MARKERS[method], ms=4, mew=.7, ls="",
+            ax.plot(part.tau_hat + aside, np.broadcast_to(y, len(part)), MARKERS[method], ms=3, mew=.6, ls="",
                     mec=HUES[method], mfc="none" if y is NO_READING else HUES[method])
     ax.set(xlim=(-.03, 1.03), ylim=(2 * NO_READING, 1.05), xlabel="true rate")
     ax.set_yticks([NO_READING, 0, .5, 1], labels=["none", "0", "0.5", "1"])
@@ -113,7 +113,7 @@ def figure_inferred(rates: pd.DataFrame, # from `theory.inferences`, one data se
     "A panel a baseline."
     baselines = [name for name in BASELINES if name in set(rates.baseline)]
     with theme():
-        fig, axes = plt.subplots(1, len(baselines), figsize=(.4 + 1.7 * len(baselines), 2.5), squeeze=False,
+        fig, axes = plt.subplots(1, len(baselines), figsize=(.4 + 1.9 * len(baselines), 2.6), squeeze=False,
                                  sharey=True, layout="constrained")
         for ax, baseline in zip(axes[0], baselines):
             draw_inferred(ax, rates[rates.baseline == baseline], readings)
@@ -141,7 +141,7 @@ def draw_absorbed(ax, # where to
     ax.set_ylabel("confidence lost / rate (%)" if (shares.measure == CONFIDENCE_LOST).all() else "noise absorbed (%)")
     ax.set_xticks(range(len(sizes) + 1), [*map(str, sizes), "all"])
 
-# %% ../nbs/14b_theory_figures.ipynb #13fec901
+# %% ../nbs/14b_theory_figures.ipynb #24509c6e
 def figure_matrices(matrices: dict, # {title: (C, C)}
                     class_names: list, # C names
                     title: str, # which noise, at which rate
@@ -186,7 +186,7 @@ def draw_credit(ax, # where to
     ax.set_xticks(range(len(places)), [STEP_TICKS[step] for step in places], fontsize=5.5)
     ax.set_xlim(-.5, len(places) - .5)
 
-# %% ../nbs/14b_theory_figures.ipynb #37ab25cb
+# %% ../nbs/14b_theory_figures.ipynb #dc16b50c
 FAMILY_MARKS = dict(zip(FAMILIES, [("s", "#cc3311"), ("P", "#332288"), ("D", "#aa4499"), ("v", "#44aa99"), ("o", "k")]))
 NETWORKS = 5 # whose cost is drawn
 
@@ -206,14 +206,20 @@ def figure_advice(best: pd.DataFrame, # from `findings.advice`, one data set
                 seconds = np.nan_to_num(way.before_s) + NETWORKS * way.seconds
                 ax.errorbar(seconds, way.mean, 0 if np.isnan(way.std) else way.std, marker=marker, color=hue, ms=4.5,
                             elinewidth=.8)
-            ends = to_error_scale([max(0, (own["mean"] - own["std"].fillna(0)).min()), min(100, own["mean"].max() + 1)])
+            deviations = own["std"].fillna(0)
+            ends = to_error_scale([max(0, (own["mean"] - deviations).min()), min(100, (own["mean"] + deviations).max())])
             low, high = from_error_scale([ends[0] - .05, ends[1] + .05])
             error_axis(ax.yaxis, low, high)
             ax.set(title=f"{called(kind)}, {label}", xscale="log", ylim=(low, high))
+            ax.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 3)))
+            ax.xaxis.set_major_formatter("{x:g}")
+            ax.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
         for ax in axes.flat[len(noises):]:
             ax.remove()
-        fig.supxlabel(f"seconds for {NETWORKS} networks, with what comes before", fontsize=7)
-        fig.supylabel("test accuracy (%)", fontsize=7)
+        for ax in axes[-1]:
+            ax.set_xlabel(f"seconds for {NETWORKS} networks", fontsize=7)
+        for ax in axes[:, 0]:
+            ax.set_ylabel("test accuracy (%)", fontsize=7)
         marks = [Line2D([], [], marker=marker, color=hue, ls="") for marker, hue in FAMILY_MARKS.values()]
         fig.legend(marks, FAMILIES, ncols=3, loc="outside lower center")
         plt.close(fig)
@@ -248,7 +254,7 @@ def rows_of(table: pd.DataFrame) -> dict: # from `verdicts.claims`, one data set
         y += .5
     return places
 
-# %% ../nbs/14b_theory_figures.ipynb #9b00e4be
+# %% ../nbs/14b_theory_figures.ipynb #b7554c8f
 def draw_verdicts(axes, # one a baseline
                   table: pd.DataFrame, # from `verdicts.claims`, one data set
                  ):
@@ -274,7 +280,7 @@ def draw_verdicts(axes, # one a baseline
                       fontsize=5.5)
         ax.tick_params(axis="y", length=0, labelleft=ax is axes[0])
 
-# %% ../nbs/14b_theory_figures.ipynb #be61a8da
+# %% ../nbs/14b_theory_figures.ipynb #3bf13e7a
 def figure_verdicts(table: pd.DataFrame, # from `verdicts.claims`, one data set
                    ) -> mpl.figure.Figure:
     "All verdicts of one data set with their margins, intervals, stars and reasons."

@@ -268,7 +268,7 @@ def unresolved(named: pd.DataFrame) -> pd.Series: # a case with all its seeds; o
         return pd.Series([False])
     return ~named.groupby("label", sort=False).resolved.any()
 
-# %% ../nbs/13b_verdicts.ipynb #c4de9848
+# %% ../nbs/13b_verdicts.ipynb #e3c28c85
 def random_instead(frame: pd.DataFrame) -> pd.DataFrame: # records -> records
     "Random real images under each distiller's name, with the full data."
     methods = set(frame.distiller[frame.distiller == frame.protocol]) - {"full"}
@@ -293,16 +293,16 @@ def trials(frame: pd.DataFrame, # records
                 done.append(about | {"method": method if len(own) else ""} | trial(claim, own))
     return done
 
-# %% ../nbs/13b_verdicts.ipynb #a77f8912
+# %% ../nbs/13b_verdicts.ipynb #6388cfc9
 def attainable(one: dict) -> float: # from `trials`
     "The smallest two-sided p value that a trial with so many seeds can have."
     return 2 * one["times"] * 2.**-one["seeds"] if one["samples"].counted else 0.
 
 
 def verdict_at(one: dict, # from `trials`
-           level: float, # of every single test
-           reach: float, # the level if this test passed as well
-          ) -> dict: # verdict, why
+               level: float, # of every single test
+               reach: float, # the level if this test passed as well
+              ) -> dict: # verdict, why
     "The verdict on one trial."
     if one["why"]:
         return {"verdict": "not testable", "why": one["why"]}
@@ -364,7 +364,7 @@ def claims(frame: pd.DataFrame, # records, from `load`
     spread, n = ("seeds", seeds) if seeds > 1 else ("networks", frame.n.iloc[0])
     return table.fillna({"random": ""}).assign(rules=rules_hash(which), spread=spread, n=n)
 
-# %% ../nbs/13b_verdicts.ipynb #6a997980
+# %% ../nbs/13b_verdicts.ipynb #114950d1
 def code_of(function) -> str:
     "What a function does, with the values that it closes over, as text."
     tree = behaviour(ast.parse(textwrap.dedent(inspect.getsource(function))))
