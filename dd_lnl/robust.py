@@ -291,7 +291,7 @@ def fit_with_memory(method: Method, make, # builds a network
             checkpoint.save(state)
     return thetas.detach()[:, 0]
 
-
+# %% ../nbs/05a_robust.ipynb #81e7b6b5
 def _take_step(method, net, thetas, x, y, recipe, rngs, optimiser, memories, done, orders):
     "One step of all networks; returns the orders of the images in this epoch."
     per_epoch = -(-len(x) // recipe.batch)

@@ -54,7 +54,7 @@ def option(default, text: str): # -> a dataclass field
     "A parameter with its explanation."
     return field(default=default, metadata={"help": text})
 
-
+# %% ../nbs/12_setting.ipynb #4933b3ec
 @dataclass(frozen=True)
 class Setting:
     "One data set, noise, rate, distiller and seed, at a list of sizes."
