@@ -383,7 +383,7 @@ Against = Annotated[str, typer.Option(help="The earlier run, e.g. elsewhere/outp
                                            "HEAD, else what --fresh set aside.")]
 
 
-def quick_comparison(settings: list, committed: verify.Run) -> verify.Comparison:
+def quick_comparison(settings: list, committed: verify.Run) -> verify.Outcome:
     "Recompute a sample, and compare it."
     sample = verify.sample_cells(settings, committed.records)
     if not sample:

@@ -7,10 +7,10 @@ __all__ = ['IDENTITY', 'NEAR_A_BOUNDARY', 'LOGGED', 'CELL', 'FEWEST', 'DRAWN', '
            'GROUPINGS', 'VERDICT', 'N_DRAWS', 'NUMBER', 'STATES', 'IN_WORDS', 'HEADINGS', 'LISTED', 'SAMPLE_SECONDS',
            'Run', 'read_run', 'run_at_head', 'earlier_run', 'agrees', 'foreign_fields', 'computed', 'is_bit_equal',
            'numbers_of', 'degrees_of_line', 'moderated', 'origin_of', 'paired', 'kind_name', 'sums_of_kind',
-           'kinds_of_cells', 'as_frame', 'verdict_table', 'compared_verdicts', 'moved', 'with_firmness', 'judged',
-           'compared_tables', 'Comparison', 'state_of_cell', 'compared_cells', 'compare', 'is_reproduced', 'sentence',
-           'counts_of', 'listed', 'in_words', 'seconds_of', 'sample_seconds', 'affordable', 'sample_cells', 'recompute',
-           'recompute_sample']
+           'kinds_of_cells', 'as_frame', 'verdict_table', 'compared_verdicts', 'moved', 'with_firmness',
+           'verdicts_of_both', 'compared_tables', 'Outcome', 'state_of_cell', 'compared_cells', 'compare',
+           'is_reproduced', 'sentence', 'counts_of', 'listed', 'in_words', 'seconds_of', 'sample_seconds', 'affordable',
+           'sample_cells', 'recompute', 'recompute_sample']
 
 # %% ../nbs/17_verify.ipynb #21197629
 import re, subprocess, tarfile, tempfile
@@ -292,7 +292,7 @@ def with_firmness(verdicts: pd.DataFrame, # from `compared_verdicts`
     return verdicts.assign(firm=firm)
 
 
-def judged(committed: dict, fresh: dict, pairs: pd.DataFrame) -> pd.DataFrame: # records; from `paired`
+def verdicts_of_both(committed: dict, fresh: dict, pairs: pd.DataFrame) -> pd.DataFrame: # records; from `paired`
     "The verdicts of two runs; no rows where one of them has no full data, against which all is judged."
     runs = (committed, fresh)
     if not all(any(record["distiller"] == "full" for record in records.values()) for records in runs):
@@ -330,11 +330,11 @@ STATES = { # state: whether a cell in it is reproduced
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Outcome:
     "What came of comparing a fresh run with a committed one."
     cells: pd.DataFrame # a row a cell: cell, state, gap (the largest of its lists of accuracies), tolerance, note
     kinds: pd.DataFrame # from `kinds_of_cells`
-    verdicts: pd.DataFrame # from `judged`
+    verdicts: pd.DataFrame # from `verdicts_of_both`
     tables: dict # from `compared_tables`
 
 # %% ../nbs/17_verify.ipynb #7d477f7f
@@ -370,7 +370,7 @@ def compared_cells(committed: dict, fresh: dict, # records
 
 # %% ../nbs/17_verify.ipynb #12b4105a
 def compare(committed: Run, fresh: Run,
-            only: list = None) -> Comparison: # these cells; None: all, and verdicts and tables with them
+            only: list = None) -> Outcome: # these cells; None: all, and verdicts and tables with them
     "Compare a fresh run with a committed one."
     pairs = paired(moderated(numbers_of(committed.records)), numbers_of(fresh.records))
     wanted = committed.records if only is None else {cell: committed.records[cell] for cell in only}
@@ -378,12 +378,12 @@ def compare(committed: Run, fresh: Run,
     untested = cells.cell[cells.state.isin(["not computed anew", "another experiment"])]
     kinds = kinds_of_cells(pairs[~pairs.cell.isin(untested)])
     if only is not None:
-        return Comparison(cells, kinds, judged({}, {}, pairs), {})
-    verdicts = judged(committed.records, fresh.records, pairs)
-    return Comparison(cells, kinds, verdicts, compared_tables(committed.tables, fresh.tables))
+        return Outcome(cells, kinds, verdicts_of_both({}, {}, pairs), {})
+    verdicts = verdicts_of_both(committed.records, fresh.records, pairs)
+    return Outcome(cells, kinds, verdicts, compared_tables(committed.tables, fresh.tables))
 
 # %% ../nbs/17_verify.ipynb #34666e4d
-def is_reproduced(comparison: Comparison) -> bool:
+def is_reproduced(comparison: Outcome) -> bool:
     "Whether every committed cell and every firm verdict came out again."
     cells_agree = all(STATES[state] is not False for state in comparison.cells.state)
     return cells_agree and not comparison.kinds.outside.any() and not comparison.verdicts.firm.any()
@@ -393,7 +393,7 @@ IN_WORDS = {"missing": "missing", "not computed anew": "the committed record its
             "another experiment": "of another experiment", "outside": "outside their tolerance"}
 
 
-def sentence(comparison: Comparison) -> str:
+def sentence(comparison: Outcome) -> str:
     "What came of a comparison, e.g. 'reproduced: 9 of 9 cells (1 bit for bit, 8 within their tolerance) ...'."
     counts = comparison.cells.state.value_counts()
     n = {state: counts.get(state, 0) for state in STATES}
@@ -415,7 +415,7 @@ HEADINGS = {"equal": "equal", "within": "within", "outside": "outside", "another
            "not computed anew": "not anew", "missing": "missing", "new": "new"} # state: its heading
 
 
-def counts_of(comparison: Comparison) -> pd.DataFrame: # a row a distiller, and all; points
+def counts_of(comparison: Outcome) -> pd.DataFrame: # a row a distiller, and all; points
     "How many cells are in which state, with mean and largest gap and the median tolerance."
     rows = {}
     groups = [*comparison.cells.groupby("distiller"), ("all", comparison.cells)]
@@ -438,7 +438,7 @@ def listed(title: str, table: pd.DataFrame) -> list: # of lines
     return ["", title, table.head(LISTED).round(2).to_string(index=False, na_rep="-"), *more]
 
 
-def in_words(comparison: Comparison) -> str: # lines
+def in_words(comparison: Outcome) -> str: # lines
     "The whole outcome: what is wrong in detail, the counts, and the sentence last."
     cells, kinds, verdicts = comparison.cells, comparison.kinds, comparison.verdicts
     wrong = cells[cells.state.isin(["outside", "another experiment", "missing"])]
