@@ -104,7 +104,7 @@ def draw_inferred(ax, # where to
         for part, y in ((own[~hollow], own.inferred[~hollow]), (own[hollow], NO_READING)):
             ax.plot(part.tau_hat + aside, np.broadcast_to(y, len(part)), MARKERS[method], ms=3, mew=.6, ls="",
                     mec=HUES[method], mfc="none" if y is NO_READING else HUES[method])
-    ax.set(xlim=(-.03, 1.03), ylim=(2 * NO_READING, 1.05), xlabel="true rate")
+    ax.set(xlim=(-.06, 1.06), ylim=(2 * NO_READING, 1.05), xlabel="true rate")
     ax.set_yticks([NO_READING, 0, .5, 1], labels=["none", "0", "0.5", "1"])
 
 
@@ -207,7 +207,8 @@ def figure_advice(best: pd.DataFrame, # from `findings.advice`, one data set
                 ax.errorbar(seconds, way.mean, 0 if np.isnan(way.std) else way.std, marker=marker, color=hue, ms=4.5,
                             elinewidth=.8)
             deviations = own["std"].fillna(0)
-            ends = to_error_scale([max(0, (own["mean"] - deviations).min()), min(100, (own["mean"] + deviations).max())])
+            least, most = (own["mean"] - deviations).min(), (own["mean"] + deviations).max()
+            ends = to_error_scale([max(0, least), min(100, most)])
             low, high = from_error_scale([ends[0] - .05, ends[1] + .05])
             error_axis(ax.yaxis, low, high)
             ax.set(title=f"{called(kind)}, {label}", xscale="log", ylim=(low, high))
