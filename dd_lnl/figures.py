@@ -301,7 +301,7 @@ def draw_ways_row(axes, shown: list, ranges: dict): # panels of one data set; {l
         ax.tick_params(axis="x", labelsize=6)
         ax.set_xlabel("test accuracy (%)", fontsize=6.5)
 
-
+# %% ../nbs/14_figures.ipynb #3abe6811
 def accuracy_legend(fig, shown: list, ceilings: dict, title: str):
     "What the lines are, below; the noise, above; and what is missing."
     kinds = {"distilled"} | ({"ceiling"} if ceilings else set())
