@@ -178,7 +178,7 @@ def test_a_fresh_run_cannot_widen_its_tolerance(committed):
 
 
 def test_a_firm_verdict_that_changes_is_found(digits, monkeypatch):
-    monkeypatch.setattr(verify, "N_DRAWS", 5) # each takes half a second
+    monkeypatch.setattr(verify, "N_DRAWS", 2) # each takes a second
     worthless = {cell: with_accuracies(record, lambda values: values * 0) if record["distiller"] == "dance" else record
                  for cell, record in digits.records.items()}
     pairs = paired(moderated(numbers_of(digits.records)), numbers_of(worthless))
