@@ -339,12 +339,13 @@ def evaluate_command(
         n_eval: Annotated[int, typer.Option(min=1, help="Networks that judge.")] = 5,
         seed: Annotated[int, typer.Option(min=0, help="Of these networks; default: as the cell was judged.")] = None,
         arch: Annotated[str, typer.Option(help="convnet, or another architecture of chapter 03.")] = "convnet",
+        test: Annotated[str, typer.Option(help="Your own test images: class folders or an index.csv.")] = None,
         device: Device = "cpu", root: Root = None, size: Size = None):
     "Train networks on the synthetic set in a folder, ours or a published one, and test them."
     progress = Progress("evaluate")
     accuracies = exchange.evaluate_folder(
         set_folder, dataset=dataset, protocol=protocol, space=space, n_eval=n_eval, seed=seed, arch=arch, root=root,
-        size=size, device=pick_device(device), progress=progress)
+        size=size, device=pick_device(device), progress=progress, test_folder=test)
     progress.close()
     mean = sum(accuracies) / len(accuracies)
     variance = sum((accuracy - mean)**2 for accuracy in accuracies) / len(accuracies)

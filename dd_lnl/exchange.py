@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['USE_ZCA', 'LOST', 'CARD', 'NOT_IN_MANIFEST', 'unclamped_pixels', 'space_tensors', 'space_from', 'are_probabilities',
-           'for_dd_ranking', 'card', 'read_record', 'stored_set', 'export_set', 'read_ours', 'the_file', 'read_labels',
-           'read_theirs', 'read_set', 'evaluate_folder']
+           'for_dd_ranking', 'card', 'read_record', 'stored_set', 'export_set', 'set_from', 'read_ours', 'the_file',
+           'read_labels', 'read_theirs', 'read_standalone', 'own_test_set', 'described_set', 'read_set',
+           'evaluate_folder']
 
 # %% ../nbs/12e_exchange.ipynb #6b701149
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +17,14 @@ import torch
 import torch.nn.functional as F
 
 from . import data
-from .core import (InputError, Space, SyntheticSet, check_writable, choose, generator, load_tensors, read_json,
-                         save_tensors, whole_file, write_json)
-from .device import precision
+from .checks import REPAIRS, as_classes, check_finite, check_step_size, kind_of_rows, read_any_json
+from .core import (InputError, LabelledImages, Space, SyntheticSet, check_writable, choose, generator,
+                         load_tensors, read_json, save_tensors, whole_file, write_json)
+from .device import pick_device, precision
 from .evaluation import PROTOCOLS, evaluate
+from .layouts import decode_readable, list_images
 from .setting import CONTROLS, SPACES, setting
+from .standalone import usage_of, write_examples
 from .store import as_set, prepare, test_subset
 
 # %% ../nbs/12e_exchange.ipynb #ebd23268
@@ -82,7 +87,7 @@ tags: [dataset-distillation, label-noise]
 ({noise}; {wrong}) and without any test image.
 
 {n} networks that were trained on this set alone, under the protocol `{protocol}`, reach {mean:.1f} ± {std:.1f} % \
-on clean test images (last step; ± is one standard deviation across the networks).
+on {tested_on} (last step; ± is one standard deviation across the networks).
 
 ![The images, a row a class](grid.png)
 
@@ -108,6 +113,7 @@ def card(manifest: dict, shape: tuple) -> str: # shape of the images
         distiller=m["distiller"], dataset=m["dataset"], protocol=m["protocol"],
         noise=m["noise"] if tau is None else f"{m['noise']}, τ = {tau:g}",
         wrong=unknown if tau_hat is None else f"{100 * tau_hat:.1f} % of the labels were wrong",
+        tested_on="clean test images" if tau_hat is not None else "test images, by the labels that these have",
         n=m["n"], mean=100 * m["mean"], std=100 * m["std"],
         views=cut_apart if m["factor"] > 1 else "each is one example",
         lr="" if m["lr"] is None else ", `lr`, the learned step size", lr_file="" if m["lr"] is None else ", `lr.pt`",
@@ -174,22 +180,36 @@ def export_set(home: Path, cell: str, # <folder>/<profile>, and a name as in its
     manifest = {"cell": cell, "class_names": class_names, "factor": syn.factor, "lr": syn.lr, "space": syn.space.name,
                 "whitened": syn.space.whiten is not None, "lost": lost}
     manifest |= {name: value for name, value in record.items() if name not in NOT_IN_MANIFEST}
+    _, examples = write_examples(to, syn, class_names, cell, f"{cell}, distilled")
     with whole_file(to/"README.md") as tmp:
-        tmp.write_text(card(manifest, tuple(images.shape)))
+        tmp.write_text(card(manifest, tuple(images.shape)) + "\n## Without this package\n\n" + usage_of(examples))
     write_json(to/"manifest.json", manifest)
     return to
 
 # %% ../nbs/12e_exchange.ipynb #a8d8f6ab
+def set_from(manifest: dict, tensors: dict, space: dict) -> SyntheticSet: # tensors by name
+    "The set in an export's tensors; an `InputError` for numbers that are not finite."
+    for name, tensor in tensors.items():
+        check_finite(name, tensor)
+    fitted = space_from(manifest["space"], space)
+    images = fitted.encode(tensors["images"].double()).float()
+    return SyntheticSet(images, tensors["targets"], manifest["lr"], fitted, manifest["factor"])
+
+
 def read_ours(folder: Path) -> tuple: # SyntheticSet, manifest
     "A set that `export_set` wrote."
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
-    manifest = read_json(folder/"manifest.json")
-    files = [folder/f"{name}.safetensors" for name in ("set", "space")]
-    if not manifest or not {"space", "seed", "protocol"} <= manifest.keys() or not all(file.exists() for file in files):
-        raise InputError(f"{folder} is no whole export: write it again with `dd_lnl export`.")
-    tensors, space = load_file(files[0]), space_from(manifest["space"], load_file(files[1]))
-    images = space.encode(tensors["images"].double()).float()
-    return SyntheticSet(images, tensors["targets"], manifest["lr"], space, manifest["factor"]), manifest
+    manifest = read_any_json(folder/"manifest.json")
+    broken = InputError(f"{folder} is no whole export: write it again with `dd_lnl export`.")
+    if not manifest or not {"space", "seed", "protocol", "lr", "factor"} <= manifest.keys():
+        raise broken
+    if manifest["lr"] is not None:
+        check_step_size("lr of manifest.json", manifest["lr"])
+    try:
+        return set_from(manifest, load_file(folder/"set.safetensors"), load_file(folder/"space.safetensors")), manifest
+    except (OSError, SafetensorError, KeyError, AttributeError, TypeError, RuntimeError) as e:
+        raise broken from e
 
 
 def the_file(folder: Path, name: str) -> Path: # "images" | "labels"
@@ -205,51 +225,97 @@ def read_labels(labels: torch.Tensor, # (n,) whole numbers, or (n, n_classes)
                n_classes: int, protocol: str) -> torch.Tensor: # (n, n_classes)
     "Targets from published labels; an `InputError` if they are centred."
     if labels.ndim == 1:
-        return F.one_hot(labels.long(), n_classes).float()
+        return F.one_hot(as_classes("labels.pt", labels, n_classes), n_classes).float()
     labels = labels.float()
-    for_regression = PROTOCOLS[protocol].centred
-    if not for_regression and (labels.min() < -1 or labels.max() > 2):
-        return labels.softmax(1)
-    if labels.sum(1).abs().max() < .5:
-        raise InputError(f"The labels sum to about 0, so they seem to be centred: add 1/{n_classes} to them.")
-    return labels
+    check_finite("labels.pt", labels)
+    kind = kind_of_rows(labels)
+    if kind in REPAIRS:
+        raise InputError(f"The rows of labels seem to be {kind}: {REPAIRS[kind].format(n=n_classes)}.")
+    return labels.softmax(1) if kind == "logits" and not PROTOCOLS[protocol].centred else labels
 
 
 def read_theirs(folder: Path, space: Space, n_classes: int, # images are in this space; Space(): pixels
                 protocol: str) -> SyntheticSet:
     "A set of bare tensors."
     images, labels = (load_tensors(the_file(folder, name)) for name in ("images", "labels"))
-    are_tensors = torch.is_tensor(images) and torch.is_tensor(labels)
-    if not are_tensors or len(images) != len(labels) or (labels.ndim == 1 and labels.max() >= n_classes):
-        raise InputError(f"{folder} needs as many labels as images, whole numbers below {n_classes} or rows of "
-                         f"{n_classes}, saved as plain tensors.")
+    are_tensors = torch.is_tensor(images) and torch.is_tensor(labels) and images.ndim == 4 and labels.ndim in (1, 2)
+    if not are_tensors or not 0 < len(images) == len(labels) or labels.shape[1:] not in ((), (n_classes,)):
+        raise InputError(f"{folder} needs images (n, C, H, W) and as many labels as images, whole numbers below "
+                         f"{n_classes} or rows of {n_classes}, saved as plain tensors.")
     images, targets = images.detach().float(), read_labels(labels.detach(), n_classes, protocol)
+    check_finite("images.pt", images)
     if space.name == "pixels" and (images.min() < -1 or images.max() > 2):
         raise InputError(f"The images in {folder} reach from {images.min():.1f} to {images.max():.1f} and are no "
                          "pixels in [0, 1]: say with --space whose normalisation they are in.")
     step_sizes = [load_tensors(file) for file in sorted(folder.glob("lr*.pt"))]
-    return SyntheticSet(images, targets, float(step_sizes[0]) if step_sizes else None, space)
+    lr = check_step_size("lr.pt", step_sizes[0]) if step_sizes else None
+    return SyntheticSet(images, targets, lr, space)
 
 # %% ../nbs/12e_exchange.ipynb #5bb2e2f0
-def read_set(folder: Path, dataset: str, protocol: str, space: str, root, size, device) -> tuple:
-    "A set in the space of its protocol, what is known of it (a manifest, or a part of one), and the test set."
+def read_standalone(folder: Path) -> tuple: # SyntheticSet, what is known of it
+    "A set that `standalone.write_standalone` wrote: examples, which hold one view each."
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    try:
+        tensors = load_file(folder/"examples.safetensors")
+        names = json.loads((folder/"classes.json").read_text("utf-8"))
+        fitted = {name: value.flatten() if name in ("mean", "std") else value for name, value in tensors.items()}
+        known = {"space": "own", "lr": None, "factor": 1, "class_names": names, "protocol": "dance"}
+        return set_from(known, tensors, fitted), known
+    except (OSError, SafetensorError, KeyError, AttributeError, TypeError, ValueError, RuntimeError) as e:
+        if isinstance(e, InputError):
+            raise
+        raise InputError(f"{folder} is no whole export ({e}): write it again.") from e
+
+
+def own_test_set(place, class_names: list, in_shape: tuple) -> LabelledImages: # in_shape: (C, H, W) of the set
+    "A recipient's test images at the size of a set; their classes are found by name."
+    listing = list_images(place)
+    index, codes = listing.index, {name: number for number, name in enumerate(class_names)}
+    unknown = [name for name in index.class_names if name not in codes]
+    if unknown:
+        raise InputError(f"{place} has the class {unknown[0]!r}, which the set does not know: it has "
+                         f"{', '.join(class_names[:20])}.")
+    pixels, places, faults = decode_readable(index, in_shape[-1])
+    is_used = [not index.is_test.any() or bool(index.is_test[place]) for place in places]
+    images = torch.from_numpy(pixels[is_used]).float().div(255)
+    if not len(images):
+        raise InputError(f"No image of {place} can be read, such as {next(iter(faults), 'any')}.")
+    if in_shape[0] == 1:
+        images = images.mean(1, keepdim=True)
+    labels = torch.tensor([codes[index.class_names[index.labels[place]]] for place in places[is_used]])
+    return LabelledImages(images, labels, tuple(class_names))
+
+# %% ../nbs/12e_exchange.ipynb #cbaa948a
+def described_set(folder: Path, dataset: str, protocol: str) -> tuple: # SyntheticSet or None, what is known of it
+    "What a folder holds and says of itself; options win."
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}: export one with `dd_lnl export CELL --to FOLDER`.")
-    ours = (folder/"manifest.json").exists()
-    if ours:
-        syn, manifest = read_ours(folder)
-    elif dataset and protocol:
-        manifest = {}
-    else:
+    syn, known = None, {}
+    if (folder/"manifest.json").exists():
+        syn, known = read_ours(folder)
+    elif (folder/"examples.safetensors").exists():
+        syn, known = read_standalone(folder)
+    elif not (dataset and protocol):
         raise InputError(f"{folder} has no manifest.json, so its set has to be described: give --dataset and "
                          "--protocol.")
-    manifest = manifest | {name: value for name, value in [("dataset", dataset), ("protocol", protocol)] if value}
-    dataset, protocol = manifest["dataset"], choose("protocol", manifest["protocol"], PROTOCOLS)
-    train, test = data.load(dataset, root, device=device or "cpu", size=size)
-    if manifest.get("resplit"):
-        train, test = data.resplit(train, test, generator(manifest["seed"], "split"))
+    return syn, known | {name: value for name, value in [("dataset", dataset), ("protocol", protocol)] if value}
+
+
+def read_set(folder: Path, dataset: str, protocol: str, space: str, root, size, device, test_folder=None) -> tuple:
+    "A set in the space of its protocol, what is known of it (a manifest, or a part of one), and the test set."
+    syn, manifest = described_set(folder, dataset, protocol)
+    protocol = choose("protocol", manifest["protocol"], PROTOCOLS)
+    device = pick_device(device) if isinstance(device, str) else device or torch.device("cpu")
+    if syn is not None and test_folder:
+        names = manifest.get("class_names") or list(map(str, range(syn.targets.shape[1])))
+        return syn.to(device), manifest, own_test_set(test_folder, names, syn.examples()[0].shape[1:]).to(device)
+    if "dataset" not in manifest:
+        raise InputError(f"{folder} does not say on which data to test it: give --test FOLDER, or --dataset.")
+    dataset = manifest["dataset"]
+    train, test = data.load(dataset, root, device=device, size=size)
     test = test_subset(test, manifest.get("n_test_per_class"))
-    if not ours:
+    if syn is None:
         choose("space", space, ["pixels", *USE_ZCA])
         fitted = Space() if space == "pixels" else data.space(space, dataset, train.images)
         syn = read_theirs(folder, fitted, test.n_classes, protocol)
@@ -263,9 +329,11 @@ def evaluate_folder(folder, *,
                     dataset: str = None, protocol: str = None, # None: the manifest's
                     space: str = "pixels", # of bare tensors
                     n_eval: int = 5, seed: int = None, arch: str = "convnet", # None: the seed of the cell's judges
-                    root=None, size: int = None, device=None, progress=None) -> list: # accuracies, fractions
+                    root=None, size: int = None, device=None, progress=None,
+                    test_folder=None, # a recipient's own test images; None: those of the data set
+                   ) -> list: # accuracies, fractions
     "The accuracies of networks trained on the set in a folder; an `InputError` that names what is missing."
-    syn, manifest, test = read_set(Path(folder), dataset, protocol, space, root, size, device)
+    syn, manifest, test = read_set(Path(folder), dataset, protocol, space, root, size, device, test_folder)
     protocol = manifest["protocol"]
     stage = [manifest["distiller"], protocol, manifest["ipc"]] if "distiller" in manifest else []
     rng = generator(manifest.get("seed", 0) if seed is None else seed, "evaluate", *stage)

@@ -85,13 +85,15 @@ def check_memory(s: Setting, train: LabelledImages):
     what = f"{train.n_classes} × {max(s.ipcs)} distilled images"
     if space_method(s) != "dance" and 32 * d * d > n_bytes: # four matrices of float64
         n_bytes, what = 32 * d * d, f"whitening images of {'×'.join(map(str, train.in_shape))} values"
-    if n_bytes > total_memory():
-        raise InputError(f"The memory of this machine ({total_memory() / 2**30:.0f} GiB) does not hold {what}, which "
-                         f"need {n_bytes / 2**30:.0f} GiB: use a smaller --size or IPC, or DANCE, which whitens nothing.")
+    memory = total_memory()
+    if n_bytes > memory:
+        raise InputError(f"The memory of this machine ({memory / 2**30:.0f} GiB) does not hold {what}, which need "
+                         f"{n_bytes / 2**30:.0f} GiB: use a smaller --size or IPC, or DANCE, which whitens nothing.")
     factor = 1 if s.distiller == "full" else max(getattr(config(s, ipc), "factor", 1) for ipc in s.ipcs)
     if any(side % factor for side in train.in_shape[1:]):
         sides = "×".join(map(str, train.in_shape[1:]))
-        raise InputError(f"Images of {sides} pixels cannot be cut into {factor}×{factor} views: choose a --size that {factor} divides, or --changes '{{\"factor\": 1}}'.")
+        raise InputError(f"Images of {sides} pixels cannot be cut into {factor}×{factor} views: choose a --size that "
+                         f"{factor} divides, or --changes '{{\"factor\": 1}}'.")
 
 
 def check_classes(s: Setting, train: LabelledImages): # with the observed labels
