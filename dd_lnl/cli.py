@@ -5,28 +5,30 @@
 # %% auto #0
 __all__ = ['TEXTS', 'app', 'Device', 'Folder', 'Root', 'Jobs', 'Profile', 'Fresh', 'DryRun', 'Options', 'Cifar10', 'TFlops',
            'OfExperts', 'Prune', 'Size', 'CellName', 'Quick', 'Against', 'read_number', 'read_whole_numbers',
-           'read_names', 'read_object', 'read_path', 'write_number', 'write_list', 'write_object', 'option_of',
-           'setting_of', 'repeat', 'report_failures', 'percent', 'run_command', 'settings_of', 'default_jobs',
-           'has_records', 'build_report', 'reproduce_command', 'figures_command', 'set_aside', 'state_of',
-           'status_command', 'sums_of', 'list_missing', 'plan_command', 'experts_in_use', 'experts_command',
+           'read_names', 'read_object', 'read_path', 'read_folder', 'write_number', 'write_list', 'write_object',
+           'option_of', 'setting_of', 'repeat', 'report_failures', 'percent', 'run_command', 'settings_of',
+           'default_jobs', 'has_records', 'build_report', 'reproduce_command', 'figures_command', 'set_aside', 'held',
+           'state_of', 'status_command', 'sums_of', 'list_missing', 'plan_command', 'experts_in_use', 'experts_command',
            'export_command', 'evaluate_command', 'pack_command', 'merge_command', 'quick_comparison', 'verify_command',
            'main']
 
 # %% ../nbs/18_cli.ipynb #92bc8a16
-import inspect, json, os, shlex, shutil, sys, tempfile
+import errno, inspect, json, os, shlex, shutil, sys, tempfile
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from filelock import FileLock, Timeout
 
 from . import bare, engine, exchange, profiles, report, verify
 from .audit_command import audit_command
 from .core import InputError, check_writable, choose, n_cores, read_json, write_json
 from .device import pick_device
 from .engine import draw_figures, executed, run_settings
-from .record import finished, record_path
+from .record import finished, record_path, refuse_other_size
 from .setting import Setting, setting
 from .store import experts_folder, prepare
 from .progress import Progress
@@ -68,7 +70,12 @@ def read_object(name: str, text: str) -> dict: # '{"iterations": 50}' -> {"itera
 
 def read_path(name: str, text: str | None) -> str | None:
     "A folder, as an absolute path, because a notebook may run elsewhere."
-    return text and str(Path(text).absolute())
+    return text and str(Path(text).expanduser().absolute())
+
+
+def read_folder(name: str, text: str) -> str:
+    "A folder for results, with ~ for the user's own."
+    return str(Path(text).expanduser())
 
 # %% ../nbs/18_cli.ipynb #4d6009ce
 def write_number(value) -> str: return "none" if value is None else f"{value!r}"
@@ -78,7 +85,8 @@ def write_object(values) -> str: return json.dumps(values or {})
 
 TEXTS = { # fields that a command line gives as a text: how it is read and written
     "tau": (read_number, write_number), "ipcs": (read_whole_numbers, write_list), "controls": (read_names, write_list),
-    "changes": (read_object, write_object), "datm_changes": (read_object, write_object), "root": (read_path, str)}
+    "changes": (read_object, write_object), "datm_changes": (read_object, write_object), "root": (read_path, str),
+    "folder": (read_folder, str)}
 
 
 def option_of(field) -> inspect.Parameter: # a field of Setting
@@ -135,6 +143,7 @@ def percent(record: dict) -> str:
 def run_command(**options):
     "Run one setting: a data set, noise, rate, distiller and seed, at a list of sizes."
     s = setting_of(options)
+    refuse_other_size(s)
     prepare(s) # whatever is wrong with the data or the noise is said now
     report_failures([s], run_settings([s], 1))
     for part in s.parts:
@@ -160,7 +169,8 @@ Cifar10 = Annotated[str, typer.Option("--cifar10", help="Which copy of CIFAR-10,
 
 def settings_of(profile, device="cpu", root=None, folder="outputs", cifar10="cifar10") -> list:
     "The settings that the options ask for."
-    return profiles.profile(profile, cifar10, device=device, root=read_path("root", root), folder=folder)
+    return profiles.profile(profile, cifar10, device=device, root=read_path("root", root),
+                            folder=read_folder("folder", folder))
 
 
 def default_jobs(settings: list) -> int:
@@ -218,12 +228,31 @@ app.command("figures")(figures_command)
 
 # %% ../nbs/18_cli.ipynb #3257f4e3
 def set_aside(home: Path):
-    "Move records and caches of a profile to `superseded/`, where the last such move is replaced."
-    shutil.rmtree(home/"superseded", ignore_errors=True)
-    for part in ("records", "cache"):
-        if (home/part).exists():
-            (home/"superseded").mkdir(parents=True, exist_ok=True)
-            (home/part).rename(home/"superseded"/part)
+    "Move records and caches of a profile to `superseded/`, what was there to `superseded-1/`; never beside a run."
+    to = home/"superseded"
+    earlier = [int(path.name.split("-")[1]) for path in home.glob("superseded-*") if path.name.split("-")[1].isdigit()]
+    with ExitStack() as locks:
+        for lock in [*(home/"cache").glob("*.lock"), home/"cache"/"profile.lock"]:
+            locks.enter_context(held(lock))
+        if to.exists() and (home/"records").exists():
+            to.rename(home/f"superseded-{max(earlier, default=0) + 1}")
+        for part in ("records", "cache"):
+            if (home/part).exists():
+                to.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(to/part, ignore_errors=True)
+                (home/part).rename(to/part)
+
+
+@contextmanager
+def held(lock: Path):
+    "Holds a lock; an `InputError` if a run does."
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, blocking=False):
+            yield
+    except Timeout:
+        home = lock.parent.parent
+        raise InputError(f"A run is at work in {home}: wait for it, or choose another --folder.") from None
 
 # %% ../nbs/18_cli.ipynb #ba4190f4
 def state_of(part: Setting, cell) -> str:
@@ -246,7 +275,10 @@ def status_command(profile: Profile = "digits", device: Device = "cpu", root: Ro
             print(f"{len(done)}/{len(states)}  {part.id}" + (f"  ({', '.join(others)})" if others else ""))
             n_done += len(done)
             n_cells += len(states)
-    more = "" if n_done == n_cells else f" Continue with: dd_lnl reproduce --profile {profile} --folder {folder}"
+    given = {"profile": profile, "folder": folder, "device": device, "root": root, "cifar10": cifar10}
+    defaults = {"device": "cpu", "root": None, "cifar10": "cifar10"}
+    again = [f"--{name} {shlex.quote(value)}" for name, value in given.items() if value != defaults.get(name)]
+    more = "" if n_done == n_cells else f" Continue with: dd_lnl reproduce {' '.join(again)}"
     print(f"{n_done} of {n_cells} cells of {profile} are finished.{more}")
 
 
@@ -292,7 +324,9 @@ def experts_in_use(settings: list) -> set:
 def experts_command(profile: OfExperts = "digits", prune: Prune = None, device: Device = "cpu", root: Root = None,
                     folder: Folder = "outputs"):
     "Show the stored experts of a profile and their size; prune them."
-    used = experts_in_use(settings_of(profile, device, root, folder)) if profile != "trial" else set()
+    settings = settings_of(profile, device, root, folder) if profile != "trial" else []
+    used, datasets = experts_in_use(settings), {s.dataset for s in settings} or {None}
+    kind = pick_device(device).type
     home = Path(folder)/Path(profile).stem
     stores = sorted(path for path in (home/"cache"/"experts").glob("*") if path.is_dir())
     if prune and prune != "unused":
@@ -301,7 +335,9 @@ def experts_command(profile: OfExperts = "digits", prune: Prune = None, device: 
         files = list(store.glob("expert_*"))
         size = sum(file.stat().st_size for file in files) / 1e6
         made_for = [f"{name} {value}" for name, value in (read_json(store/"made_for.json") or {}).items()]
-        state = "in use" if store.name in used else "unused"
+        owner = read_json(store/"made_for.json") or {}
+        is_ours = owner.get("device", kind) == kind and owner.get("dataset") in datasets
+        state = "in use" if store.name in used else "unused" if is_ours else "made under other options"
         if prune in (store.name, state):
             shutil.rmtree(store)
             state = "deleted"
@@ -420,3 +456,8 @@ def main():
         app()
     except InputError as e:
         sys.exit(f"dd_lnl: {e}")
+    except (OSError, RuntimeError) as e:
+        if getattr(e, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "PytorchStreamWriter" in str(e):
+            sys.exit(f"dd_lnl: The disk is full or cannot be written ({str(e).splitlines()[0]}): free some space; the "
+                     "same command continues from here.")
+        raise

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['NOT_FOR_BASELINE', 'FIGURES', 'shipped', 'entry', 'executed', 'setting_entry', 'write_plan', 'alone', 'start',
-           'run_engine', 'CellCount', 'run_settings', 'kinds_of', 'draw_figures']
+           'engine_environment', 'last_error', 'run_engine', 'CellCount', 'run_settings', 'kinds_of', 'draw_figures']
 
 # %% ../nbs/16_engine.ipynb #671b1d7a
-import os, shutil, subprocess, sys
+import os, re, shutil, subprocess, sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import sleep
@@ -16,6 +16,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from . import job
+from .checks import is_sound, read_any_json
 from .core import InputError, check_writable, notebook_error, read_json, write_json
 from .device import pick_device
 from .profiles import PAPER
@@ -71,6 +72,10 @@ def write_plan(home: Path, # <folder>/<profile>
                jobs: int) -> Path:
     "Write what is to be done to <home>/cache/plans/<name>/plan.json."
     path = (home/"cache"/"plans"/name/"plan.json").absolute()
+    for place in (path, os.getcwd()):
+        if set("{}") & set(str(place)):
+            raise InputError(f"{place} holds braces, which are patterns of the workflow engine: choose another "
+                             "--folder, or start in another one.")
     write_json(path, {"settings": settings, "figures": figures, "jobs": jobs, "n_gpus": torch.cuda.device_count(),
                       "python": sys.executable, "place": os.getcwd(), "progress": str(path.parent/"progress")})
     return path
@@ -96,7 +101,19 @@ def start(target: str, # "settings" | "figures"
     command = [sys.executable, "-m", "snakemake", target, "--snakefile", str(shipped("Snakefile")),
                "--config", f"plan={plan}", "--directory", str(plan.parent), "--cores", str(jobs * threads),
                "--jobs", str(jobs), "--resources", f"gpu={jobs}", "--forceall", "--keep-going", "--nolock", *options]
-    return subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=job.ON_START)
+    return subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=job.ON_START, env=engine_environment())
+
+
+def engine_environment() -> dict:
+    "The environment without a user's settings for his own workflows; ours come after -- on the command line."
+    return {name: value for name, value in os.environ.items() if not name.startswith("SNAKEMAKE_")}
+
+
+def last_error(text: str) -> str: # of a log; "" if there is none
+    "The last line that names an exception, or a signal that killed a job."
+    lines = re.findall(r"^\w*(?:Error|Exception|Killed)\b.*", text, re.M)
+    lines = [line for line in lines if not line.startswith(("Error in rule", "CalledProcessError"))]
+    return lines[-1].strip()[:200] if lines else ""
 
 # %% ../nbs/16_engine.ipynb #5574df21
 def run_engine(target: str, plan: Path, jobs: int, threads: int = 1, options=(), # as in `start`
@@ -124,7 +141,8 @@ def run_engine(target: str, plan: Path, jobs: int, threads: int = 1, options=(),
     errors = {}
     for name, todo in read_json(plan)[target].items():
         if not (plan.parent/target/name).exists():
-            errors[name] = notebook_error(todo["output"]) or f"it ended early, see {log}"
+            early = f"it ended early ({last_error(text) or 'killed'}), see {log}"
+            errors[name] = notebook_error(todo["output"]) or early
     return errors
 
 # %% ../nbs/16_engine.ipynb #afecdac7
@@ -142,7 +160,8 @@ class CellCount:
         "The cells of one part that are finished by now."
         missing = self.missing[part.id]
         for path, key in list(missing.items()):
-            if (read_json(path) or {}).get("key") == key:
+            record = read_any_json(path)
+            if is_sound(record) and record.get("key") == key:
                 del missing[path]
         return len(part.cells) - len(missing)
 

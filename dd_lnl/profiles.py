@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['SYM', 'ASYM', 'CIFAR10N', 'NOISES', 'SIZES', 'REAL', 'COMPARED', 'RELABELLED', 'SUBSETS', 'PAPER', 'SMALL', 'LONGER',
-           'BRIEF', 'LONG', 'PROFILES', 'AXES', 'REQUIRED', 'SEARCH_ENDS', 'DISTILLATION_FLOPS', 'SHIPPED', 'LATENCY',
-           'FAST', 'BENCHMARKS', 'KIND', 'grid', 'robust_grid', 'lite', 'cifar_small', 'profile', 'read_entries',
-           'described', 'forward_flops', 'training_flops', 'expert_flops', 'agreement_flops', 'relabelled_flops',
-           'datm_flops', 'dance_flops', 'rcig_flops', 'distillation_flops', 'judge_protocol', 'n_snapshots',
-           'baseline_recipe', 'baseline_flops', 'judging_flops', 'judging_steps', 'benchmark_rates', 'measured',
-           'method_rate', 'cell_seconds', 'known_seconds', 'hours', 'disk_bytes', 'missing_cells', 'plan']
+           'BRIEF', 'LONG', 'PROFILES', 'AXES', 'REQUIRED', 'ON_COMMAND_LINE', 'SEARCH_ENDS', 'DISTILLATION_FLOPS',
+           'SHIPPED', 'LATENCY', 'FAST', 'BENCHMARKS', 'KIND', 'grid', 'robust_grid', 'lite', 'cifar_small', 'profile',
+           'read_entries', 'described', 'forward_flops', 'training_flops', 'expert_flops', 'agreement_flops',
+           'relabelled_flops', 'datm_flops', 'dance_flops', 'rcig_flops', 'distillation_flops', 'judge_protocol',
+           'n_snapshots', 'baseline_recipe', 'baseline_flops', 'judging_flops', 'judging_steps', 'benchmark_rates',
+           'measured', 'method_rate', 'cell_seconds', 'known_seconds', 'hours', 'disk_bytes', 'missing_cells', 'plan']
 
 # %% ../nbs/12d_profiles.ipynb #32c7be0e
 import tomllib
@@ -27,6 +27,7 @@ from .evaluation import protocol_for
 from .record import finished
 from .robust import ROBUST, Method
 from .setting import DISTILLERS, Setting, config, robust_recipe, setting, space_method
+from .tables import read_text
 from .training import Recipe
 
 # %% ../nbs/12d_profiles.ipynb #4698e9b3
@@ -162,26 +163,35 @@ def profile(name: str, # in PROFILES, or the path of a TOML file
             if s.id in settings:
                 raise InputError(f"Two entries of profile {path.stem} ask for {s.id}: drop one.")
             settings[s.id] = s
+    if not settings:
+        raise InputError(f"Profile {path.stem} asks for nothing: one of its lists is empty.")
     return list(settings.values())
 
 
 REQUIRED = ("dataset", "noise", "tau", "distiller")
+ON_COMMAND_LINE = {"profile", "folder", "root", "device"} # a file's would be overridden
 
 
 def read_entries(path: Path) -> list:
     "The entries of a profile's file; an `InputError` if it is missing, not TOML or lacks something."
+    if not path.exists():
+        raise InputError(f"There is no profile file {path}: write it, or choose one of {', '.join(PROFILES)}.")
     try:
-        entries = tomllib.loads(path.read_text()).get("settings")
-    except FileNotFoundError:
-        raise InputError(f"There is no profile file {path}: write it, or choose one of "
-                         f"{', '.join(PROFILES)}.") from None
+        tables = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not TOML ({error}): correct it.") from None
-    for entry in entries if isinstance(entries, list) and entries else [{}]:
+    others = [name for name in tables if name != "settings"]
+    if others:
+        raise InputError(f"{path} has {others[0]!r} outside of [[settings]]: move it into each of them.")
+    entries = tables.get("settings")
+    are_tables = isinstance(entries, list) and entries and all(isinstance(entry, dict) for entry in entries)
+    for entry in entries if are_tables else [{}]:
         missing = [name for name in REQUIRED if name not in entry]
         if missing:
             raise InputError(f"{path} needs tables [[settings]] with dataset, noise, tau and distiller, but one lacks "
                              f"{' and '.join(missing)}.")
+        for name in ON_COMMAND_LINE & entry.keys():
+            raise InputError(f"{path} sets {name}, which belongs to the command line: drop it, and give --{name}.")
     return entries
 
 # %% ../nbs/12d_profiles.ipynb #ac2bf473

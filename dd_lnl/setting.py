@@ -159,6 +159,8 @@ def check_names(s: Setting):
     choose("distiller", s.distiller, [*DISTILLERS, "full"])
     choose("precision", s.precision, PRECISIONS)
     for control in s.controls:
+        if not isinstance(control, str):
+            raise InputError(f"controls are names, but one is {control!r}.")
         name, _, protocol = control.partition("@")
         choose("control", name, CONTROLS)
         if protocol:

@@ -315,7 +315,8 @@ def experts(s: Setting, ready: Prepared):
     trained_now = len(list(folder.glob("expert_*"))) > before
     seconds = experts_s(s) + (perf_counter() - start if trained_now else 0.)
     owner = {name: getattr(s, name) for name in ("dataset", "noise", "tau", "seed")}
-    write_json(folder/"made_for.json", owner | {"by": DISTILLERS[s.distiller].experts, "seconds": round(seconds, 2)})
+    owner |= {"by": DISTILLERS[s.distiller].experts, "device": device_kind(s)}
+    write_json(folder/"made_for.json", owner | {"seconds": round(seconds, 2)})
     return trained
 
 
