@@ -13,6 +13,7 @@ from collections import defaultdict
 from contextlib import redirect_stderr
 from pathlib import Path
 
+from .checks import in_table
 from .core import Cell, InputError, check_writable, notebook_error, read_json, write_json
 from .results import load, points
 from .words import ALT_TEXTS, BASELINE_NAMES, accuracy_text, budget, called, spread
@@ -89,9 +90,9 @@ def results_table(table, # points of one data set, from `results.points`
         first, full = own.iloc[0], own.distiller.iloc[0] == "full"
         numbers = {point.ipc: linked(point, made_by) for point in own.itertuples()}
         cells = [numbers.get(size, "–" if (size == "all") == full else "") for size in sizes]
-        noise = "" if first.noises == last_noise else f"{called(first.kind)}, {first.label}"
+        noise = "" if first.noises == last_noise else in_table(f"{called(first.kind)}, {first.label}")
         protocol = "usual training" if first.protocol == "full" else called(first.protocol)
-        lines.append([noise, trained_on(**first), protocol, *cells])
+        lines.append([noise, in_table(trained_on(**first)), in_table(protocol), *cells])
         last_noise = first.noises
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -145,7 +146,7 @@ def title(notebook: dict) -> str:
     if setting := parameters_of(notebook):
         rate = "" if setting["tau"] is None else f", τ = {setting['tau']:g}"
         where = f"{called(setting['dataset'])}: {called(setting['noise'])}{rate}, seed {setting['seed']}"
-        return f"{trained_on(**setting)} on {where}"
+        return in_table(f"{trained_on(**setting)} on {where}")
     cell = heading(notebook)
     return "".join(cell["source"]).splitlines()[0].removeprefix("# ") if cell else "Untitled"
 
@@ -166,7 +167,7 @@ def front(home: Path, frame, notebooks: dict) -> str: # Markdown
     parts = ["# Do dataset distillers remove label noise?", origin(home, frame),
              "## Figures", pictures(home, notebooks), "## Results", how_to_read]
     for dataset, near in table.groupby("dataset"):
-        parts += [f"### {called(dataset)}", results_table(near, made_by)]
+        parts += [f"### {in_table(called(dataset))}", results_table(near, made_by)]
     if failed := failures(home, notebooks):
         parts += ["## What failed", "\n".join(failed)]
     if files := sorted((home/"tables").glob("[!.]*")):

@@ -17,7 +17,7 @@ GROUND = "values networks"
 CHEAP = f"{GROUND} inputs training distillers judging" # need torch, torchvision and NumPy alone
 FLOORS = { # from the ground up; modules that are still to be written have their place already
     "values": Floor("keys core device progress checks", beside={"device": "core", "checks": "core"}),
-    "inputs": Floor("decoding tables image_files layouts data noise", "values",
+    "inputs": Floor("decoding tables image_files layouts data noise noise_files", "values",
                     beside={"image_files": "decoding tables", "data": "image_files",
                             "layouts": "decoding tables image_files"}),
     "networks": Floor("fused fused_cpu networks derivatives augmentation", "values",
