@@ -1,5 +1,5 @@
 """A built wheel works without the repository: it brings the notebooks that its commands execute."""
-import os, re, shutil, subprocess, sys, venv, zipfile
+import os, re, shutil, subprocess, sys, time, venv, zipfile
 from pathlib import Path
 
 import pytest
@@ -75,22 +75,45 @@ def test_an_installed_wheel_runs_a_setting(wheel, tmp_path):
     assert (empty/"outputs/trial/notebooks/digits_sym0.4_random_dance_seed0.ipynb").exists()
 
 
-@pytest.mark.slow
-def test_a_new_environment_runs_and_reproduces(wheel, tmp_path):
-    "Nothing but the wheel and what it requires, at the locked versions; so there is no report."
-    venv.create(tmp_path/"venv", with_pip=True)
-    command, empty = tmp_path/"venv/bin/dd_lnl", tmp_path/"empty"
-    empty.mkdir()
+@pytest.fixture(scope="module")
+def new_environment(wheel, tmp_path_factory):
+    "A command from a new environment: nothing but the wheel and what it requires, at the locked versions."
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder/"venv", with_pip=True)
     pins = re.findall(r"^(\w.*?) *\\?$", (ROOT/"requirements.lock").read_text(), re.M) # without the hashes
-    (tmp_path/"pins.txt").write_text("\n".join(pins))
-    pip = [tmp_path/"venv/bin/python", "-m", "pip", "install", "--quiet", "--constraint", tmp_path/"pins.txt"]
+    (folder/"pins.txt").write_text("\n".join(pins))
+    pip = [folder/"venv/bin/python", "-m", "pip", "install", "--quiet", "--constraint", folder/"pins.txt"]
     subprocess.run([*pip, wheel], check=True, env=without_repository())
-    def dd_lnl(*options):
-        return subprocess.run([command, *options], cwd=empty, env=without_repository(), capture_output=True, text=True)
-    ended = dd_lnl("run", *RANDOM)
+    def dd_lnl(place, *options):
+        return subprocess.run([folder/"venv/bin/dd_lnl", *options], cwd=place, env=without_repository(),
+                              capture_output=True, text=True)
+    return dd_lnl
+
+
+@pytest.mark.slow
+def test_a_new_environment_runs_and_reproduces(new_environment, tmp_path):
+    ended = new_environment(tmp_path, "run", *RANDOM)
     assert ended.returncode == 0 and "over 1 networks" in ended.stdout, ended.stderr
-    (empty/"tiny.toml").write_text(TINY)
-    ended = dd_lnl("reproduce", "--profile", "tiny.toml")
+    (tmp_path/"tiny.toml").write_text(TINY)
+    ended = new_environment(tmp_path, "reproduce", "--profile", "tiny.toml") # without Sphinx there is no report
     assert ended.returncode == 0 and "pip install 'dd_lnl[report]'" in ended.stdout, ended.stderr
-    assert len(list((empty/"outputs/tiny/records").iterdir())) == 4
-    assert (empty/"outputs/tiny/figures/figure_2.png").exists()
+    assert len(list((tmp_path/"outputs/tiny/records").iterdir())) == 4
+    assert (tmp_path/"outputs/tiny/figures/figure_2.png").exists()
+
+
+@pytest.mark.slow
+def test_a_stranger_audits_600_photographs(new_environment, tmp_path):
+    "Class folders of JPEGs, three labels in ten wrong, no CSV and no test split: ten minutes at most on two cores."
+    from test_audit import photographs, rows_of
+    wrong = photographs(tmp_path/"photos", 600, ("zero", "one", "two", "three", "four"), size=(200, 160))
+    start = time.monotonic()
+    ended = new_environment(tmp_path, "audit", "photos")
+    minutes = (time.monotonic() - start) / 60
+    assert ended.returncode == 0 and "of the labels are wrong (90 % interval" in ended.stdout, ended.stderr
+    home = tmp_path/"outputs/audit/photos"
+    ranked = [wrong[row["path"]] for row in rows_of(home)]
+    n_wrong = sum(ranked)
+    print(f"{minutes:.1f} minutes; {sum(ranked[:n_wrong])} of the {n_wrong} most suspicious labels are wrong")
+    assert len(ranked) == 600 and sum(ranked[:n_wrong]) > .85 * n_wrong
+    assert (home/"report/index.html").exists() and (home/"distilled/examples.safetensors").exists()
+    assert minutes < 12 # the limit is for an idle machine
