@@ -229,18 +229,16 @@ app.command("figures")(figures_command)
 # %% ../nbs/18_cli.ipynb #3257f4e3
 def set_aside(home: Path):
     "Move records and caches of a profile to `superseded/`, what was there to `superseded-1/`; never beside a run."
-    to = home/"superseded"
+    to, there = home/"superseded", [part for part in ("records", "cache") if (home/part).exists()]
     earlier = [int(path.name.split("-")[1]) for path in home.glob("superseded-*") if path.name.split("-")[1].isdigit()]
     with ExitStack() as locks:
         for lock in [*(home/"cache").glob("*.lock"), home/"cache"/"profile.lock"]:
             locks.enter_context(held(lock))
-        if to.exists() and (home/"records").exists():
+        if to.exists() and there:
             to.rename(home/f"superseded-{max(earlier, default=0) + 1}")
-        for part in ("records", "cache"):
-            if (home/part).exists():
-                to.mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(to/part, ignore_errors=True)
-                (home/part).rename(to/part)
+        for part in there:
+            to.mkdir(parents=True, exist_ok=True)
+            (home/part).rename(to/part)
 
 
 @contextmanager

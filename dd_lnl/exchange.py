@@ -314,6 +314,8 @@ def read_set(folder: Path, dataset: str, protocol: str, space: str, root, size, 
         raise InputError(f"{folder} does not say on which data to test it: give --test FOLDER, or --dataset.")
     dataset = manifest["dataset"]
     train, test = data.load(dataset, root, device=device, size=size)
+    if manifest.get("resplit"):
+        train, test = data.resplit(train, test, generator(manifest["seed"], "split"))
     test = test_subset(test, manifest.get("n_test_per_class"))
     if syn is None:
         choose("space", space, ["pixels", *USE_ZCA])
