@@ -232,7 +232,7 @@ def set_aside(home: Path):
     to, there = home/"superseded", [part for part in ("records", "cache") if (home/part).exists()]
     earlier = [int(path.name.split("-")[1]) for path in home.glob("superseded-*") if path.name.split("-")[1].isdigit()]
     with ExitStack() as locks:
-        for lock in [*(home/"cache").glob("*.lock"), home/"cache"/"profile.lock"]:
+        for lock in sorted({*(home/"cache").glob("*.lock"), home/"cache"/"profile.lock"}):
             locks.enter_context(held(lock))
         if to.exists() and there:
             to.rename(home/f"superseded-{max(earlier, default=0) + 1}")
