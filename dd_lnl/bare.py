@@ -269,7 +269,7 @@ def merge_records(source: Path, into: Path) -> int: # two <folder>/<profile> -> 
             n += 1
     return n
 
-
+# %% ../nbs/16a_bare.ipynb #9b15cb4c
 def merge_results(source, into) -> dict: # two <folder>/<profile> -> {what: how many were taken}
     "Take over the results of another folder."
     source, into = Path(source), Path(into)

@@ -267,7 +267,7 @@ def read_standalone(folder: Path) -> tuple: # SyntheticSet, what is known of it
             raise
         raise InputError(f"{folder} is no whole export ({e}): write it again.") from e
 
-
+# %% ../nbs/12e_exchange.ipynb #1ff44db4
 def own_test_set(place, class_names: list, in_shape: tuple) -> LabelledImages: # in_shape: (C, H, W) of the set
     "A recipient's test images at the size of a set; their classes are found by name."
     listing = list_images(place)
@@ -326,7 +326,7 @@ def read_set(folder: Path, dataset: str, protocol: str, space: str, root, size, 
         syn = replace(syn, images=own.encode(syn.images.to(train.images)), space=own)
     return syn.to(train.images.device), manifest, test
 
-
+# %% ../nbs/12e_exchange.ipynb #e2a29904
 def evaluate_folder(folder, *,
                     dataset: str = None, protocol: str = None, # None: the manifest's
                     space: str = "pixels", # of bare tensors
