@@ -251,15 +251,15 @@ VERDICT = ["claim", "dataset", "method", "baseline"]
 
 
 def verdict_table(records: dict, which: list = None) -> pd.DataFrame: # which: of Claim; None: all
-    "The verdicts that some records give, a row each; those about seconds are left out."
+    "The verdicts that some records give, a row each; without those about seconds, and those that nothing measures."
     table = claims(as_frame(records), which)
-    return table.loc[table.unit != "s", [*VERDICT, "verdict", "leans", "margin", "unit"]]
+    return table.loc[(table.unit != "s") & table.margin.notna(), [*VERDICT, "verdict", "leans", "margin", "unit"]]
 
 
 def compared_verdicts(committed: pd.DataFrame, fresh: pd.DataFrame, # from `verdict_table`
                      ) -> pd.DataFrame: # adds changed
-    "Two tables of verdicts side by side."
-    both = committed.merge(fresh.drop(columns="unit"), on=VERDICT, how="outer", suffixes=("", "_fresh"))
+    "The committed verdicts beside the fresh ones; a baseline that is new in the fresh run is no difference."
+    both = committed.merge(fresh.drop(columns="unit"), on=VERDICT, how="left", suffixes=("", "_fresh"))
     differs = (both.verdict != both.verdict_fresh) | (both.leans != both.leans_fresh)
     return both.assign(changed=differs)
 

@@ -189,6 +189,17 @@ def test_a_firm_verdict_that_changes_is_found(digits, monkeypatch):
     assert set(changed.method) == {"dance"} and "last" in set(changed.baseline[changed.firm])
 
 
+def test_a_verdict_is_changed_or_gone_or_new(digits):
+    which = [claim for claim in CLAIMS if claim.name == "beats the baseline"]
+    table = verify.verdict_table(digits.records, which).reset_index(drop=True)
+    assert len(table) > 3 and table.margin.notna().all()
+    leans = ["contradicted" if table.leans[0] == "holds" else "holds", *table.leans[1:]]
+    only_first = [True] + [False] * (len(table) - 1)
+    assert verify.compared_verdicts(table, table.assign(leans=leans)).changed.tolist() == only_first
+    assert verify.compared_verdicts(table, table[1:]).changed.tolist() == only_first
+    assert not verify.compared_verdicts(table[1:], table).changed.any()
+
+
 @pytest.mark.slow
 def test_rounding_passes_with_its_verdicts(digits):
     outcomes = [compare(digits, Run(redrawn(digits.records, seed), {}, "imagined")) for seed in range(20)]
