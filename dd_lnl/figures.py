@@ -95,6 +95,9 @@ def error_axis(axis, low: float, high: float): # of matplotlib; percent
         gaps = [abs(to_error_scale(tick) - to_error_scale(other)) for other in ticks]
         if low <= tick <= high and min(gaps, default=length) >= APART * length:
             ticks.append(tick)
+    if len(ticks) < 2: # a narrow range between two of them
+        steps = mpl.ticker.MaxNLocator(3).tick_values(low, high)
+        ticks = [step for step in steps if low <= step <= high]
     axis.set_ticks(sorted(ticks))
     axis.set_minor_locator(mpl.ticker.NullLocator())
 
