@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
+from .core import InputError
 from .figures import LINE_STYLES, error_axis, from_error_scale, theme, tiles, to_error_scale
 from .findings import FAMILIES
 from .results import BASELINES
@@ -49,6 +50,9 @@ def figure_retention(shares, # from `results.retention`, one data set
                     ) -> mpl.figure.Figure:
     "What is kept of the clean accuracy: a column a kind of noise, a row a size; pictures below."
     kinds, sizes = list(dict.fromkeys(shares.kind)), sorted(shares.ipc.dropna().unique())
+    if not sizes:
+        raise InputError("No set of images was computed from clean labels (τ = 0), so there is nothing to compare the "
+                         "noisy ones with: compute one with `dd_lnl run --tau 0`.")
     strips = {kind: strip for kind, strip in strips.items() if strip[0]}
     low, high = 100 * (shares.kept - shares.kept_std).min(), 100 * (shares.kept + shares.kept_std).max()
     ends = {kind: shares.tau[shares.kind == kind].max() for kind in kinds}
