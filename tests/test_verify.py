@@ -272,7 +272,7 @@ def test_a_broken_augmentation_is_found(is_broken, digits, tmp_path, monkeypatch
     sample = [(part, cell) for part in parts for cell in part.cells[:1]
               if (part.distiller, part.protocol) == ("random", "dance")]
     if is_broken:
-        monkeypatch.setattr(training, "augment", lambda x, policy, rng: x)
+        monkeypatch.setattr(training, "apply_augmentation", lambda x, draws: x)
     fresh = verify.recompute_sample(sample, tmp_path)
     outcome = compare(digits, Run(fresh, {}, "here"), only=[cell.id for _, cell in sample])
     print(verify.in_words(outcome))
