@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['COLUMN', 'TAUS', 'RAMP', 'LEAST_ERROR', 'ACCURACY_TICKS', 'APART', 'LINE_STYLES', 'LINE_MARKS', 'GROUPS',
-           'SHORT_NAMES', 'GROUP_MARKS', 'UNSAID', 'theme', 'colour', 'marker', 'label_styles', 'to_error_scale',
-           'from_error_scale', 'error_axis', 'mark_style', 'draw_panel', 'draw_baselines', 'ways_of_panel',
-           'ways_of_data', 'ways_of', 'draw_ways', 'figure_accuracy', 'accuracy_range', 'accuracy_rows', 'draw_row',
-           'draw_ways_row', 'accuracy_legend', 'legends', 'tiles', 'image_grid', 'synthetic_strips',
-           'figure_iterations', 'add_below', 'save']
+           'SHORT_NAMES', 'GROUP_MARKS', 'LOSS_CURVES', 'UNSAID', 'theme', 'colour', 'marker', 'label_styles',
+           'to_error_scale', 'from_error_scale', 'error_axis', 'mark_style', 'draw_panel', 'draw_baselines',
+           'ways_of_panel', 'ways_of_data', 'ways_of', 'draw_ways', 'figure_accuracy', 'accuracy_range',
+           'accuracy_rows', 'draw_row', 'draw_ways_row', 'accuracy_legend', 'legends', 'tiles', 'image_grid',
+           'synthetic_strips', 'draw_loss', 'figure_iterations', 'add_below', 'save']
 
 # %% ../nbs/14_figures.ipynb #9ea0219e
 from pathlib import Path
@@ -379,30 +379,39 @@ def synthetic_strips(frame, # records of one distiller at one size on one data s
     return strips, names
 
 # %% ../nbs/14_figures.ipynb #d7d29ecf
+LOSS_CURVES = {"dance": "inner"} # what a distiller's log calls the loss that it matches by, if not "loss"
+
+
+def draw_loss(ax, loss: pd.Series, style: dict): # by iteration; as matplotlib takes it
+    "A loss as it was logged, thin, and its running median."
+    median = loss.rolling(15, min_periods=1, center=True).median()
+    ax.semilogy(loss.index, loss, color=style["color"], lw=.4, alpha=.4)
+    ax.semilogy(loss.index, median, lw=1.2, ms=3.5, markevery=max(1, len(median) // 5), **style)
+
+
 def figure_iterations(frame, # curves of one distiller on one data set and kind of noise, from `results.curves`
-                      loss: str = "loss", # the curve to show above
                      ) -> mpl.figure.Figure:
-    "Loss and accuracy against iterations: a column a size, a colour a noise rate."
+    "Loss, and accuracy where snapshots were judged, against iterations: a column a size, a colour a noise rate."
     frame = labelled(frame)
-    sizes, styles = sorted(set(frame.ipc)), label_styles(labels(frame))
+    sizes, styles, first = sorted(set(frame.ipc)), label_styles(labels(frame)), frame.iloc[0]
+    names = {LOSS_CURVES.get(first.distiller, "loss"): "matching loss", "accuracy": "test accuracy (%)"}
+    names = {name: text for name, text in names.items() if name in set(frame.curve)}
     with theme():
-        fig, axes = plt.subplots(2, len(sizes), squeeze=False, sharex="col", sharey="row", layout="constrained",
-                                 figsize=(1.2 + 1.9 * len(sizes), 3.6))
-        for (above, below), ipc in zip(axes.T, sizes):
-            for (label, name), part in frame[frame.ipc == ipc].groupby(["label", "curve"]):
-                mean = part.groupby("iteration").value.mean()
-                if name == loss:
-                    median = mean.rolling(15, min_periods=1, center=True).median()
-                    above.semilogy(mean.index, mean, color=styles[label]["color"], lw=.4, alpha=.4)
-                    fifth_part = max(1, len(median) // 5)
-                    above.semilogy(mean.index, median, lw=1.2, ms=3.5, markevery=fifth_part, **styles[label])
-                if name == "accuracy":
-                    below.plot(mean.index, 100 * mean, lw=1.2, **styles[label])
-            above.set(title=f"IPC {ipc}")
-            below.set(xlabel="iteration")
-        axes[0, 0].set(ylabel="matching loss")
-        axes[1, 0].set(ylabel="test accuracy (%)")
-        first = frame.iloc[0]
+        fig, axes = plt.subplots(len(names), len(sizes), squeeze=False, sharex="col", sharey="row",
+                                 layout="constrained", figsize=(1.2 + 1.9 * len(sizes), .6 + 1.5 * len(names)))
+        for line, (name, text) in zip(axes, names.items()):
+            line[0].set(ylabel=text)
+            for ax, ipc in zip(line, sizes):
+                for label, part in frame[(frame.ipc == ipc) & (frame.curve == name)].groupby("label"):
+                    mean = part.groupby("iteration").value.mean()
+                    if name == "accuracy":
+                        ax.plot(mean.index, 100 * mean, lw=1.2, **styles[label])
+                    else:
+                        draw_loss(ax, mean, styles[label])
+        for ax, ipc in zip(axes[0], sizes):
+            ax.set(title=f"IPC {ipc}")
+        for ax in axes[-1]:
+            ax.set(xlabel="iteration")
         legends(fig, styles, f"{called(first.distiller)} on {called(first.dataset)}, {called(first.kind)} noise")
         plt.close(fig)
     return fig

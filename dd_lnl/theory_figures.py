@@ -97,8 +97,12 @@ def draw_inferred(ax, # where to
                  ):
     "The inferred rate against the true one."
     ax.plot([0, 1], [0, 1], color=".6", lw=.8)
+    named = [] # at these rates stands a size; another would cover it
     for size, rate in readings.items():
         ax.axhline(rate, color=".7", lw=.8, ls=":")
+        if any(abs(rate - other) < .04 for other in named):
+            continue
+        named.append(rate)
         ax.annotate(f"IPC {size}", (0, rate), (2, 1), textcoords="offset points", fontsize=5, color=".4", clip_on=True)
     ax.axhline(0, color="k", lw=.6)
     for place, method in enumerate(HUES):

@@ -476,6 +476,8 @@ CAPTIONS = { # what a reader has to know to read it
                 "at the last epoch.",
     "figure_3": "Left, the real images on which DATM's experts agree, from which it starts; right, what it makes of "
                 "them. That a digit can be recognised right proves nothing where it can be recognised left.",
+    "advice": "The best way of a family is read off the test images, which favours a family with many ways: this is "
+              "what a family can reach, not what somebody would have chosen.",
 }
 SAME_CAPTION = {"figure_4": "figure_2", "figure_5": "figure_2"}
 

@@ -26,3 +26,21 @@ def sandbox(tmp_path):
     shutil.copy(ROOT/"settings.ini", tmp_path)
     shutil.copytree(ROOT/"nbs", tmp_path/"nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    "Headless chromium, which notes every address that it asks for."
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("no browser: apt-get install chromium chromium-driver")
+    os.environ["SE_OFFLINE"] = "true" # use the installed driver and download none
+    from selenium import webdriver
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for option in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1300,1000"):
+        options.add_argument(f"--{option}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    window = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield window
+    window.quit()

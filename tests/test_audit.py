@@ -1,19 +1,15 @@
 """`dd_lnl audit` from a folder to a page in a browser, at the smallest effort; what it takes and what it refuses."""
-import csv, json, os, shutil, sys
+import csv, json, shutil, sys
 
 import numpy as np
 import pytest
 from PIL import Image
-
-os.environ["SE_OFFLINE"] = "true" # selenium is to use the installed driver and to download none
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from dd_lnl import audit as auditing, cli, data
 from dd_lnl.crossfit import Effort
 from dd_lnl.image_files import read_index
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 TINY = Effort(n_folds=2, width=16, n_networks=1, steps=40, ipc=2, iterations=3, n_experts=1, expert_epochs=3)
 NAMES = ("<b>zero", "=one", "two & more") # as a stranger may call folders
 
@@ -103,21 +99,6 @@ def test_the_distilled_set_stands_alone(audited):
     assert len(json.loads((home/"distilled/classes.json").read_text())) == 3
     card = (home/"distilled"/"README.md").read_text()
     assert "agreement with the observed labels of held-out images" in card and "<b>" not in card
-
-
-@pytest.fixture(scope="module")
-def browser():
-    "Headless chromium, which notes every address that it asks for."
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("no browser: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for option in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1300,1000"):
-        options.add_argument(f"--{option}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
 
 
 def test_a_person_reads_the_page(audited, browser):

@@ -3,14 +3,10 @@ import json, os, shutil
 
 import pytest
 from conftest import ROOT
-
-os.environ["SE_OFFLINE"] = "true" # selenium is to use the installed driver and to download none
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from dd_lnl.report import build_site
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 SAMPLE = "digits_sym0.4_datm_datm_seed0" # its executed notebook is committed
 pytestmark = pytest.mark.filterwarnings( # of Sphinx, about its extensions
     "ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
@@ -27,21 +23,6 @@ def front(tmp_path_factory):
         if "_seed" not in path.stem or path.stem == SAMPLE:
             shutil.copy(path, home/"notebooks")
     return build_site(home)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    "Headless chromium, which notes every address that it asks for."
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("no browser: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for option in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1300,1000"):
-        options.add_argument(f"--{option}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
 
 
 def click(browser, front, css):
