@@ -86,7 +86,7 @@ def write_object(values) -> str: return json.dumps(values or {})
 TEXTS = { # fields that a command line gives as a text: how it is read and written
     "tau": (read_number, write_number), "ipcs": (read_whole_numbers, write_list), "controls": (read_names, write_list),
     "changes": (read_object, write_object), "datm_changes": (read_object, write_object), "root": (read_path, str),
-    "folder": (read_folder, str)}
+    "folder": (read_folder, str), "extension": (read_path, str)}
 
 
 def option_of(field) -> inspect.Parameter: # a field of Setting

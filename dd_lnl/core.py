@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['InputError', 'choose', 'build', 'override', 'exact_product', 'per_channel', 'Space', 'LabelledImages', 'members',
-           'NoisyLabels', 'cut', 'enlarge', 'SyntheticSet', 'Cell', 'generator', 'spawn', 'data_root', 'cache_folder',
-           'whole_file', 'check_writable', 'write_json', 'read_json', 'save_tensors', 'load_tensors', 'notebook_error',
-           'fingerprint', 'claim', 'n_cores', 'total_memory', 'peak_memory_mib']
+           'random_members', 'NoisyLabels', 'cut', 'enlarge', 'SyntheticSet', 'Cell', 'generator', 'spawn', 'data_root',
+           'cache_folder', 'whole_file', 'check_writable', 'write_json', 'read_json', 'save_tensors', 'load_tensors',
+           'notebook_error', 'fingerprint', 'claim', 'n_cores', 'total_memory', 'peak_memory_mib']
 
 # %% ../nbs/00_core.ipynb #bcbf6dee
 import difflib, hashlib, json, math, os, pickle, sys, tempfile
@@ -138,6 +138,22 @@ def members(labels: torch.Tensor, # (n,) int64
         raise InputError(f"No image has the observed label {empty[0]}, and a class without images cannot be distilled: "
                          "drop it from the class names or use less noise.")
     return indices
+
+
+def random_members(train: LabelledImages, n: int, # images of each class
+                   rng: torch.Generator,
+                   anew: bool, # draw again from a class that has fewer than n; else repeat its images in the same order
+                  ) -> tuple: # (n_classes * n,) indices, class by class, on the CPU; notes about classes that are small
+    "Random images of every observed class, none a second time before all of its class are there."
+    chosen, notes = [], []
+    for c, index in enumerate(members(train.labels, train.n_classes)):
+        n_rounds = -(-n // len(index))
+        rounds = [index[torch.randperm(len(index), generator=rng)] for _ in range(n_rounds if anew else 1)]
+        chosen.append(torch.cat(rounds if anew else rounds * n_rounds)[:n])
+        if n_rounds > 1:
+            notes.append(f"class {train.class_names[c]} has {len(index)} observed images for IPC {n}: "
+                         f"some {'drawn again' if anew else 'begin as copies'}")
+    return torch.cat(chosen), notes
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,13 +29,14 @@ def behaviour(node) -> str: # node: of a syntax tree, a list of nodes, or a plai
     return f"{type(node).__name__}({','.join(text)})"
 
 # %% ../nbs/00c_keys.ipynb #62546f6d
-def _imported(tree, package: str, modules: set) -> set: # modules: the names that exist in the package
+def _imported(tree, package: str, modules: set, # the names that exist in the package
+              outside: bool = False) -> set: # outside: of a file that is no part of the package
     "The modules of our package that a syntax tree imports; `__init__` where it takes another name from the package."
     imported = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             paths = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and not (outside and node.level):
             start = [package] if node.level else []
             start += [node.module] if node.module else []
             paths = [".".join([*start, alias.name]) for alias in node.names]
@@ -47,25 +48,30 @@ def _imported(tree, package: str, modules: set) -> set: # modules: the names tha
 
 # %% ../nbs/00c_keys.ipynb #a13b0c2b
 @lru_cache(maxsize=None)
-def _read_module(file: Path, size: int, mtime: int, modules: frozenset) -> tuple: # -> a hash, the modules it imports
+def _read_module(file: Path, size: int, mtime: int, # what changes with its content
+                 package: str, modules: frozenset, # the package and the names that exist in it
+                 outside: bool) -> tuple: # -> a hash, the modules it imports
     "One module, parsed once as long as its file stays as it is."
-    tree = ast.parse(file.read_text())
-    return hashlib.sha256(behaviour(tree).encode()).hexdigest(), _imported(tree, file.parent.name, modules)
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return hashlib.sha256(behaviour(tree).encode()).hexdigest(), _imported(tree, package, modules, outside)
 
 
-def source_of(module: str, folder=None, without=()) -> dict: # {module name: hash of its behaviour}
-    "One of our modules and all our modules that it imports, directly or not; none of `without`, nor through these."
+def source_of(module, # the name of one of our modules, or {name.py: file} of files outside of the package
+              folder=None, without=()) -> dict: # {name: hash of its behaviour}
+    "A module and all our modules that it imports, directly or not; none of `without`, nor through these."
     folder = Path(folder or Path(__file__).parent)
     modules = frozenset(file.stem for file in folder.glob("*.py"))
+    files = {} if isinstance(module, str) else module
     hashes = {}
-    todo = [module]
+    todo = [*files] or [module]
     while todo:
         name = todo.pop()
         if name in hashes or name in without or (name == "__init__" and name not in modules):
             continue
-        file = folder/f"{name}.py"
+        file = files.get(name, folder/f"{name}.py")
         stamp = file.stat()
-        hashes[name], imported = _read_module(file, stamp.st_size, stamp.st_mtime_ns, modules)
+        hashes[name], imported = _read_module(file, stamp.st_size, stamp.st_mtime_ns, folder.name, modules,
+                                              name in files)
         todo += imported
     return hashes
 
@@ -75,7 +81,7 @@ def _function_behaviour(function) -> str:
     return behaviour(ast.parse(textwrap.dedent(inspect.getsource(function))))
 
 
-def stage_key(module: str, # the module that does the work
+def stage_key(module, # the module that does the work, as for `source_of`
               *functions, # Python functions that lead to the work; each with its own source, not with what it calls
               without=(), # modules that the work never reaches
               **inputs, # everything else the result depends on; plain values

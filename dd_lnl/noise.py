@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SUPERCLASSES', 'CIFAR10_FLIPS', 'FLIPS', 'HUMAN', 'HUMAN_FILES', 'CIFAR_N', 'SYNTHETIC', 'matrix', 'symmetric',
            'flips', 'asymmetric', 'identifiable', 'given', 'corrupt', 'empirical', 'flip_probabilities',
-           'instance_dependent', 'human', 'noisy_labels']
+           'instance_dependent', 'human', 'as_model', 'noisy_labels']
 
 # %% ../nbs/02_noise.ipynb #9f8b5ff6
 import hashlib, io, numbers
@@ -127,35 +127,40 @@ def identifiable(T) -> bool: # T: (C, C)
     return bool((T.diagonal() > lost.max(1) + 1e-12).all())
 
 # %% ../nbs/02_noise.ipynb #3ca64cd9
-def given(observed, # (n,) labels as they were found
-          clean=None, # (n,) the true ones, or None where nobody knows
-         ) -> NoisyLabels:
-    "Labels that somebody else made noisy."
-    if clean is None:
-        return NoisyLabels(observed, None, None)
-    if observed.shape != clean.shape:
-        raise InputError(f"Observed labels of shape {tuple(observed.shape)} do not fit clean labels "
-                         f"of shape {tuple(clean.shape)}: both need one label an image, in the same order.")
-    return NoisyLabels(observed, clean, float((observed != clean).sum()) / len(clean))
-
-# %% ../nbs/02_noise.ipynb #8357d34b
-def _classes(labels, n_classes): # any kind of labels -> (n,) numpy int64, checked
+def _classes(labels, n_classes=None): # any kind of labels -> (n,) numpy int64, checked; n_classes None: any from 0 on
     y = labels.cpu().numpy() if torch.is_tensor(labels) else np.asarray(labels)
     if y.ndim != 1 or y.dtype.kind not in "iu":
         raise InputError("Labels must be one whole number an image, shape (n,), "
                          f"but these are {y.dtype} of shape {y.shape}.")
-    wrong = np.flatnonzero((y < 0) | (y >= n_classes))
+    wrong = np.flatnonzero((y < 0) | (y >= (np.inf if n_classes is None else n_classes)))
     if len(wrong):
-        raise InputError(f"Label {y[wrong[0]]} at position {wrong[0]} is out of range: with {n_classes} classes, "
-                         f"labels run from 0 to {n_classes - 1}.")
+        allowed = "labels start at 0" if n_classes is None else (
+            f"with {n_classes} classes, labels run from 0 to {n_classes - 1}")
+        raise InputError(f"Label {y[wrong[0]]} at position {wrong[0]} is out of range: {allowed}.")
     return y.astype(np.int64)
 
 
+def _like(y, labels): # (n,) numpy -> of the kind, and on the device, of `labels`; a list becomes an array
+    return torch.from_numpy(y).to(labels.device) if torch.is_tensor(labels) else y
+
+
+def given(observed, # (n,) labels as they were found: a tensor, an array or a list
+          clean=None, # (n,) the true ones, or None where nobody knows
+          n_classes: int = None, # C; None: any label from 0 on
+         ) -> NoisyLabels: # int64; tensors for tensors, arrays for arrays and lists
+    "Labels that somebody else made noisy; an `InputError` for what are no labels or do not fit each other."
+    y = _classes(observed, n_classes)
+    if clean is None:
+        return NoisyLabels(_like(y, observed), None, None)
+    truth = _classes(clean, n_classes)
+    if len(y) != len(truth) or not len(y):
+        raise InputError(f"{len(y)} observed labels do not fit {len(truth)} clean ones: both need one label an image, "
+                         "in the same order.")
+    return NoisyLabels(_like(y, observed), _like(truth, clean), float((y != truth).sum()) / len(truth))
+
+# %% ../nbs/02_noise.ipynb #8357d34b
 def _noisy(observed, clean, labels): # numpy -> NoisyLabels of the kind, and on the device, of `labels`
-    if torch.is_tensor(labels):
-        observed = torch.from_numpy(observed).to(labels.device)
-        clean = torch.from_numpy(clean).to(labels.device)
-    return given(observed, clean)
+    return given(_like(observed, labels), _like(clean, labels))
 
 # %% ../nbs/02_noise.ipynb #23947c0a
 def _thresholds(probabilities): # (C,) -> three vectors, of one entry for each class that a number decides about
@@ -290,7 +295,30 @@ def human(name: str, # one of `HUMAN`
     return given(torch.from_numpy(labels[key]), torch.from_numpy(labels["clean_label"]))
 
 # %% ../nbs/02_noise.ipynb #3afc7bbe
-SYNTHETIC = ("sym", "asym", "idn")
+def _sym(train, tau, seed, dataset, reference): return symmetric(train.n_classes, tau)
+def _asym(train, tau, seed, dataset, reference): return asymmetric(dataset, tau, reference)
+
+
+def _idn(train, tau, seed, dataset, reference):
+    return instance_dependent(train.images, train.labels, train.n_classes, tau, seed)
+
+
+SYNTHETIC = {"sym": _sym, "asym": _asym, "idn": _idn} # name: (train, tau, seed, dataset, reference) -> T or NoisyLabels
+
+# %% ../nbs/02_noise.ipynb #cf212584
+def as_model(model, # (train, tau, seed) -> (C, C) a transition matrix, or (n,) the observed labels
+            ): # an entry of `SYNTHETIC`
+    "A noise model of somebody else, as those of the table."
+    def draw(train, tau, seed, dataset, reference):
+        result = model(train, tau, seed)
+        values = result.cpu().numpy() if torch.is_tensor(result) else np.asarray(result)
+        if values.ndim != 1:
+            T = matrix(values)
+            if len(T) != train.n_classes:
+                raise InputError(f"A transition matrix of {len(T)} classes does not fit {train.n_classes}.")
+            return T
+        return given(_like(_classes(values, train.n_classes), train.labels), train.labels, train.n_classes)
+    return draw
 
 # %% ../nbs/02_noise.ipynb #03a27c5d
 def noisy_labels(noise: str, # one of `SYNTHETIC` or `HUMAN`, "given", or the name of the column of `observed`
@@ -311,15 +339,15 @@ def noisy_labels(noise: str, # one of `SYNTHETIC` or `HUMAN`, "given", or the na
     if not synthetic and tau is not None:
         raise InputError(f"Noise {noise!r} has the rate it was found with: leave tau empty (None) instead of {tau!r}.")
     if observed is not None:
-        return given(observed, train.labels), None
+        return given(observed, train.labels, train.n_classes), None
     if noise == "given":
-        return given(train.labels), None
+        return given(train.labels, n_classes=train.n_classes), None
     if noise in HUMAN:
         return _human_labels(noise, train, dataset, root), None
-    if noise == "idn":
-        return instance_dependent(train.images, train.labels, train.n_classes, tau, seed), None
-    T = symmetric(train.n_classes, tau) if noise == "sym" else asymmetric(dataset, tau, reference)
-    return corrupt(train.labels, T, seed), T
+    result = SYNTHETIC[noise](train, tau, seed, dataset, reference)
+    if isinstance(result, NoisyLabels):
+        return result, None
+    return corrupt(train.labels, result, seed), result
 
 # %% ../nbs/02_noise.ipynb #2bec503e
 def _human_labels(noise, train, dataset, root):

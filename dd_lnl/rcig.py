@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from .core import (InputError, LabelledImages, SyntheticSet, claim, fingerprint, generator, load_tensors, members,
-                         override, save_tensors, total_memory)
+from .core import (InputError, LabelledImages, SyntheticSet, claim, fingerprint, generator, load_tensors,
+                         override, random_members, save_tensors, total_memory)
 from .derivatives import trace, vjp
 from .device import Graphed, send
 from .implicit import (adam, adam_step, falls_strictly, learner, mirrored, outer_gradients, pieces, sampler,
@@ -146,14 +146,8 @@ def adapt_step_size(lr: float, paths: torch.Tensor) -> float: # (50, 20) values 
 # %% ../nbs/09a_rcig.ipynb #127e49ce
 def first_images(train: LabelledImages, config: RcigConfig, rng):
     "Random observed images and their centred labels, class by class, and notes about classes that were too small."
-    chosen, notes = [], []
-    for c, index in enumerate(members(train.labels, train.n_classes)):
-        rounds = -(-config.ipc // len(index))
-        chosen.append(index[torch.randperm(len(index), generator=rng)].repeat(rounds)[:config.ipc])
-        if rounds > 1:
-            notes.append(f"class {train.class_names[c]} has {len(index)} observed images for IPC {config.ipc}: "
-                         "some begin as copies")
-    index = torch.cat(chosen).to(train.labels.device)
+    index, notes = random_members(train, config.ipc, rng, anew=False)
+    index = index.to(train.labels.device)
     X = train.space.encode(train.images[index])
     return X, as_targets(train.labels[index], train.n_classes).to(X) - 1 / train.n_classes, notes
 

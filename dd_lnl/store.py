@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['Prepared', 'noisy_data', 'test_subset', 'prepare', 'check_fits', 'check_classes', 'pretrain', 'distil', 'judge',
            'judge_snapshot', 'judge_all_data', 'usual_training', 'small_set_updates', 'robust_training',
-           'true_transition', 'with_learned_step', 'device_kind', 'stage_inputs', 'unused_readers', 'experts_key',
-           'set_key', 'record_key', 'experts_folder', 'set_path', 'checkpoint_folder', 'read', 'as_plain', 'as_set',
-           'reporter', 'stretch', 'at_precision', 'experts', 'experts_s', 'distilled']
+           'true_transition', 'with_learned_step', 'device_kind', 'stage_inputs', 'added_code', 'unused_readers',
+           'experts_key', 'set_key', 'record_key', 'experts_folder', 'set_path', 'checkpoint_folder', 'read',
+           'as_plain', 'as_set', 'reporter', 'stretch', 'check_set', 'at_precision', 'experts', 'experts_s',
+           'distilled']
 
 # %% ../nbs/12a_store.ipynb #094d5739
 import os
@@ -20,13 +21,15 @@ from typing import NamedTuple
 import torch
 
 from . import data, noise, robust
+from .checks import check_finite
 from .core import (InputError, LabelledImages, NoisyLabels, Space, SyntheticSet, cache_folder, check_writable,
                          generator, load_tensors, members, read_json, save_tensors, write_json, total_memory)
 from .device import pick_device, precision
 from .evaluation import evaluate, judge_network, predict, protocol_for
 from .keys import stage_key
+from .methods import DISTILLERS, files_of
 from .progress import Progress
-from .setting import DISTILLERS, Setting, config, lender, robust_recipe, setting, space_method
+from .setting import Setting, config, lender, robust_recipe, setting, space_method
 from .training import as_targets, baseline
 
 # %% ../nbs/12a_store.ipynb #e418db0f
@@ -192,11 +195,18 @@ def stage_inputs(s: Setting, ipc: int = None) -> dict:
     values = dict(dataset=s.dataset, images=data.content_hash(s.dataset, s.root), size=s.size, noise=s.noise, tau=s.tau,
                   seed=s.seed, resplit=s.resplit, reference=s.deviations and s.noise == "asym", n_train=s.n_train,
                   space=space_method(s), threads=s.threads, device=device_kind(s),
-                  code=[stage_key("data", noisy_data, without=unused_readers(s)), stage_key("noise")],
+                  code=[stage_key("data", noisy_data, without=unused_readers(s)), stage_key("noise"),
+                        *added_code(s.noise)],
                   config=asdict(config(s, ipc)) if ipc else {})
     if device_kind(s) == "cuda":
         values |= dict(precision=s.precision, kernels=stage_key("fused"))
     return values
+
+
+def added_code(name: str) -> list: # [] for a name of the package
+    "What adds to a key the code of a noise model or a robust training that is no part of the package."
+    files = files_of(name)
+    return [stage_key(files)] if files else []
 
 
 def unused_readers(s: Setting) -> tuple:
@@ -206,9 +216,11 @@ def unused_readers(s: Setting) -> tuple:
 
 def experts_key(s: Setting) -> str:
     "The key of a setting's experts; settings that can share them have the same."
-    configuration = asdict(config(s, 1))
+    method, configuration = DISTILLERS[s.distiller], asdict(config(s, 1))
+    if method.experts is None: # its own training may depend on every field
+        return stage_key(method.module, pretrain, **{**stage_inputs(s), "config": configuration})
     shared = {name: configuration[name] for name in ("expert", "n_experts", "width") if name in configuration}
-    return stage_key(DISTILLERS[s.distiller].experts, pretrain, **{**stage_inputs(s), "config": shared})
+    return stage_key(method.experts, pretrain, **{**stage_inputs(s), "config": shared})
 
 
 def set_key(s: Setting, ipc: int) -> str:
@@ -225,7 +237,7 @@ def record_key(s: Setting, ipc: int = None) -> str:
                          recipe=asdict(config(s, None)), **judged)
     if s.protocol in robust.ROBUST:
         return stage_key("evaluation", robust_training, true_transition, robust_recipe, small_set_updates,
-                         **stage_inputs(s), robust=stage_key("robust"), **judged)
+                         **stage_inputs(s), robust=[stage_key("robust"), *added_code(s.protocol)], **judged)
     if s.distiller == "full":
         return stage_key("evaluation", judge_all_data, **stage_inputs(s), **judged)
     if s.protocol == "datm_lr":
@@ -295,6 +307,20 @@ def stretch(s: Setting, ipc: int, stage: int) -> tuple: # stage 0: distil, 1: ju
     return tuple(.1 + .45 * (stage + (i + j) / k) for j in (0, 1))
 
 # %% ../nbs/12a_store.ipynb #6e71394d
+def check_set(s: Setting, syn: SyntheticSet, train: LabelledImages, ipc: int):
+    "Refuses what a distiller of somebody else must not return."
+    n, what = train.n_classes * ipc, f"The distiller {s.distiller!r} returned"
+    if not isinstance(syn, SyntheticSet):
+        raise InputError(f"{what} {type(syn).__name__}, but must return a SyntheticSet.")
+    if syn.images.shape != (n, *train.in_shape) or syn.targets.shape != (n, train.n_classes):
+        raise InputError(f"{what} images {tuple(syn.images.shape)} and targets {tuple(syn.targets.shape)}, but for IPC "
+                         f"{ipc} must return ({n}, {', '.join(map(str, train.in_shape))}) and ({n}, "
+                         f"{train.n_classes}), class by class.")
+    if syn.space is not train.space:
+        raise InputError(f"{what} a set in another space than its images: give SyntheticSet space=train.space.")
+    check_finite(f"The set of {s.distiller!r}", torch.cat([syn.images.flatten(), syn.targets.flatten()]))
+
+# %% ../nbs/12a_store.ipynb #68cd07b1
 def at_precision(stage):
     "A stage of a setting, run at the setting's precision."
     @wraps(stage)
@@ -337,6 +363,8 @@ def distilled(s: Setting, ready: Prepared, ipc: int, trained=None) -> SyntheticS
     syn = distil(s, ready, ipc, trained, progress=reporter(s, f"distil IPC {ipc}", *stretch(s, ipc, 0)),
                  checkpoint=checkpoint_folder(s, key))
     clock = syn.log.get("seconds", [])[-1:] # of a run that may have been continued
+    if files_of(s.distiller):
+        check_set(s, syn, ready.train, ipc)
     syn.log["distil_s"] = max(perf_counter() - start, *clock, 0.)
     save_tensors(path, {"key": key, "class_names": list(ready.train.class_names), **as_plain(syn)})
     return syn

@@ -27,7 +27,7 @@ FLOORS = { # from the ground up; modules that are still to be written have their
                         beside={**dict.fromkeys(["dance", "coresets"], "trajectories"), "rcig": "implicit",
                                 "datm": "trajectories matching"}),
     "judging": Floor("evaluation", f"{GROUND} training"),
-    "setting": Floor("setting store record experiment profiles exchange standalone", CHEAP),
+    "setting": Floor("methods setting store record experiment profiles exchange standalone", CHEAP),
     "evidence": Floor("results significance theory verdicts findings words figures theory_figures report", "values",
                       beside={"theory": "results", "verdicts": "results significance theory",
                               "findings": "results significance theory",
