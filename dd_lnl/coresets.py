@@ -86,7 +86,6 @@ def agreement(train: LabelledImages, # images and *observed* labels
     return replace(syn, targets=logits.softmax(1))
 
 # %% ../nbs/10_coresets.ipynb #babbbb3f
-@torch.no_grad()
 def relabelled(train: LabelledImages, # images and *observed* labels
                config: ExpertCoresetConfig, *,
                experts: Trajectories = None, # None: train them now
@@ -97,5 +96,6 @@ def relabelled(train: LabelledImages, # images and *observed* labels
     syn = random(train, CoresetConfig(config.ipc), rng=rng)
     net = make_net(train, config.expert)().to(train.images)
     ends = [experts.at(e, -1).to(syn.images) for e in range(len(experts))]
-    logits = torch.stack([expert_logits(net, theta, syn.images) for theta in ends])
-    return SyntheticSet(syn.images, logits.mean(0).softmax(1), space=train.space, log=syn.log)
+    with torch.no_grad():
+        logits = torch.stack([expert_logits(net, theta, syn.images) for theta in ends])
+    return replace(syn, targets=logits.mean(0).softmax(1))
