@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CARRIED', 'FILES', 'STATE', 'SCRIPTS', 'MOST_UNITS', 'data_files', 'links_among', 'copy_over', 'as_script',
-           'pack_profile', 'TimeUp', 'time_limit', 'unfinished_cells', 'compute_setting', 'compute_settings', 'run_for',
-           'read_options', 'main', 'is_newer', 'add_experts', 'units_done', 'is_inside', 'keys_of_today', 'replaces',
-           'merge_records', 'merge_results']
+           'copy_extensions', 'pack_profile', 'TimeUp', 'time_limit', 'unfinished_cells', 'compute_setting',
+           'compute_settings', 'run_for', 'read_options', 'main', 'is_newer', 'add_experts', 'units_done', 'is_inside',
+           'keys_of_today', 'replaces', 'merge_records', 'merge_results']
 
 # %% ../nbs/16a_bare.ipynb #ebecf772
 import argparse, json, os, shutil, signal, sys, threading
@@ -64,6 +64,16 @@ def as_script(notebook: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def copy_extensions(settings: list, home: Path, to: Path): # home: of the profile's file
+    "Carry the files with methods of one's own, to where the profile's copy looks for them."
+    for extension in {s.extension for s in settings} - {None}:
+        file = Path(extension).resolve()
+        if not file.is_relative_to(home.resolve()):
+            raise InputError(f"The extension {extension} lies outside of the folder of its profile: put it beside the "
+                             "profile, and name it without a folder.")
+        copy_over(file, to/file.relative_to(home.resolve()))
+
+
 def pack_profile(profile: str, # a name, or the path of a TOML file
                  to, # a folder, made if absent
                  root=None, folder="outputs", # where the data are, and the results so far
@@ -87,6 +97,7 @@ def pack_profile(profile: str, # a name, or the path of a TOML file
             copy_over(home/part, to/"outputs"/home.name/part)
     if profile.endswith(".toml"):
         copy_over(Path(profile), to/Path(profile).name)
+        copy_extensions(settings, Path(profile).parent, to)
     (to/"run.py").write_text("from dd_lnl.bare import main\n\nmain()\n")
     for name in SCRIPTS:
         (to/f"{name}.py").write_text(as_script(shipped(f"{name}.ipynb")))

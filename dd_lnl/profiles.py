@@ -157,6 +157,8 @@ def profile(name: str, # in PROFILES, or the path of a TOML file
             plain = {**entry, **dict(zip(axes, values)), **common, "profile": path.stem}
             if plain.get("tau") == "none":
                 plain["tau"] = None
+            if isinstance(plain.get("extension"), str): # as seen from the profile's file
+                plain["extension"] = str(path.parent.absolute()/Path(plain["extension"]).expanduser())
             if plain.get("dataset") == "cifar10":
                 plain["dataset"] = cifar10
             s = setting(**plain)
