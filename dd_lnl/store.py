@@ -362,9 +362,9 @@ def distilled(s: Setting, ready: Prepared, ipc: int, trained=None) -> SyntheticS
     start = perf_counter()
     syn = distil(s, ready, ipc, trained, progress=reporter(s, f"distil IPC {ipc}", *stretch(s, ipc, 0)),
                  checkpoint=checkpoint_folder(s, key))
-    clock = syn.log.get("seconds", [])[-1:] # of a run that may have been continued
     if files_of(s.distiller):
         check_set(s, syn, ready.train, ipc)
+    clock = syn.log.get("seconds", [])[-1:] # of a run that may have been continued
     syn.log["distil_s"] = max(perf_counter() - start, *clock, 0.)
     save_tensors(path, {"key": key, "class_names": list(ready.train.class_names), **as_plain(syn)})
     return syn
