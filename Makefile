@@ -2,19 +2,24 @@
 #   make artifact   sets up .venv from requirements.lock, runs the digits profile anew, draws its figures, builds a report,
 #                   and compares all cells with those that were there before
 #   make test       sets up .venv if needed, runs every chapter and every test
+# and a third makes a site of all that is there, to be read in a browser:
+#   make docs       _docs/index.html
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 PROFILE ?= digits
 BIN := .venv/bin
 
-.PHONY: artifact test export lock readme
+.PHONY: artifact test docs export lock readme
 artifact: .venv/ready
 	$(BIN)/dd_lnl reproduce --profile $(PROFILE) --fresh
 	@[ ! -d outputs/$(basename $(notdir $(PROFILE)))/superseded/records ] || $(BIN)/dd_lnl verify --profile $(PROFILE)
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+docs: .venv/ready
+	$(BIN)/python -c "from dd_lnl.docs import build_docs; print(build_docs())"
 
 # From the notebooks to everything that is made of them: package, clean notebooks, README.
 export: .venv/ready readme

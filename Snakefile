@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+from snakemake.utils import validate
+
+validate(config, "config/schema.yaml")
 plan = json.loads(Path(config["plan"]).read_text())
 
 rule settings:
@@ -12,10 +15,13 @@ rule figures:
     input: [f"figures/{name}" for name in plan["figures"]]
 
 # Which cells are finished is for the records to say: what is in the plan is to be done, and the touched file only ends the job.
+# The plan names the Python that wrote it; the environment is for those who ask for `--software-deployment-method conda`.
 rule notebook:
     output: touch("{kind}/{name}")
+    log: "logs/{kind}/{name}.log"
+    conda: "environment.yml"
     threads: lambda job: plan[job.kind][job.name]["threads"]
     resources: gpu=lambda job: plan[job.kind][job.name]["gpu"]
     retries: 1 # two kernels that start at the same moment may fight for a port
     params: python=plan["python"], place=plan["place"], plan=config["plan"]
-    shell: "cd {params.place:q} && exec {params.python:q} -c 'from dd_lnl.job import run_job; run_job()' {params.plan:q} {wildcards.kind} {wildcards.name:q}"
+    shell: "exec > {log:q} 2>&1 && cd {params.place:q} && exec {params.python:q} -c 'from dd_lnl.job import run_job; run_job()' {params.plan:q} {wildcards.kind} {wildcards.name:q}"

@@ -450,6 +450,8 @@ def with_numbers(table: pd.DataFrame, # from `verdicts.claims`
 
 # %% ../nbs/13c_words.ipynb #1cf7c72b
 ALT_TEXTS = { # by figure: what it shows, for those who do not see it
+    "answer": "Accuracy against the noise rate: usual training at its last epoch and stopped in time, the distiller's "
+              "recipe on all the noisy data, and ten distilled images a class",
     "figure_1": "Share of the clean accuracy that is kept against the noise rate, symmetric left, asymmetric right",
     "figure_2": "Accuracy against images per class under symmetric label noise, a column a rate, a row a distiller; "
                 "below, all ways of training beside each other",
@@ -470,6 +472,8 @@ ALT_TEXTS = { # by figure: what it shows, for those who do not see it
     "iterations": "Matching loss and accuracy along the iterations of a distillation",
 }
 CAPTIONS = { # what a reader has to know to read it
+    "answer": "Thick: networks trained on ten distilled images a class. The other lines: networks trained on all the "
+              "noisy data, to the last epoch, until held-out noisy labels say stop, and with the distiller's recipe.",
     "figure_2": "A column is a noise rate, with its own axis, on which distances are those of the errors' logarithms. "
                 "Thick lines are distilled sets; marked thin ones as many real images, trained on in the same way; "
                 "horizontal lines all the noisy data. In the last row every way stands beside the others, hollow marks "

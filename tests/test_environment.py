@@ -51,4 +51,4 @@ def test_the_lock_names_no_address(): assert "//" not in LOCK
 def test_conda_leads_to_the_same_lock():
     python = next(d.split("=")[1] for d in CONDA if str(d).startswith("python="))
     assert Version(python) >= Version(SETTINGS.min_python)
-    assert CONDA[1:] == ["pip", {"pip": ["-r requirements.lock", "--no-deps -e ."]}]
+    assert CONDA[1:] == ["pip", {"pip": ["-r requirements.lock"]}]

@@ -28,14 +28,18 @@ FLOORS = { # from the ground up; modules that are still to be written have their
                                 "datm": "trajectories matching"}),
     "judging": Floor("evaluation", f"{GROUND} training"),
     "setting": Floor("methods setting store record experiment profiles exchange standalone", CHEAP),
-    "evidence": Floor("results significance theory verdicts findings words figures theory_figures report", "values",
+    "evidence": Floor("results significance theory verdicts findings words answer figures theory_figures picture "
+                      "report docs", "values",
                       beside={"theory": "results", "verdicts": "results significance theory",
                               "findings": "results significance theory",
                               "words": "results theory verdicts findings", "figures": "results words",
                               "theory_figures": "results theory verdicts findings words figures",
-                              "report": "results words"}),
+                              "answer": "results theory findings words", "picture": "results words answer figures",
+                              "report": "results words answer",
+                              "docs": "results theory verdicts words answer report"}),
     "own_data": Floor("crossfit suspicion audit_report audit", f"{CHEAP} setting evidence"),
-    "running": Floor("job engine bare verify audit_command cli __main__", f"{CHEAP} setting evidence own_data"),
+    "running": Floor("job engine bare verify metadata audit_command cli __main__",
+                     f"{CHEAP} setting evidence own_data"),
 }
 ALONE = ["__init__", "_modidx"] # import nothing of ours
 JOB_SIDE = ["job"] # starts with every notebook, so it imports nothing of ours
