@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SIZE', 'LEVEL', 'BESIDE', 'USUAL', 'mean_gaps', 'short_answer', 'gap_text', 'gaps_text', 'answer_sentences',
-           'structure_gap', 'structure_sentence', 'ways_in_rows', 'rounded', 'answer_column', 'answer_table', 'by_kind',
-           'answer_note']
+           'structure_gap', 'structure_sentence', 'ways_in_rows', 'whole_percent', 'answer_column', 'answer_table',
+           'by_kind', 'answer_note']
 
 # %% ../nbs/13f_answer.ipynb #18e7da0b
 import pandas as pd
@@ -116,7 +116,7 @@ def ways_in_rows(table: pd.DataFrame) -> list: # from `points` -> [(row, which p
     return rows
 
 
-def rounded(point) -> str: # of anything with .mean and .std, as fractions
+def whole_percent(point) -> str: # of anything with .mean and .std, as fractions
     "An accuracy in whole percent."
     return f"{100 * point.mean:.0f} ± {100 * point.std:.0f}"
 
@@ -126,7 +126,7 @@ def answer_column(rows: list, table: pd.DataFrame, label: str) -> list: # from `
     cells = []
     for _, those in rows:
         own = table[those & (table.label == label)]
-        cells.append(rounded(next(own.itertuples())) if len(own) else "–")
+        cells.append(whole_percent(next(own.itertuples())) if len(own) else "–")
     return cells
 
 # %% ../nbs/13f_answer.ipynb #11133354

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['READING_ORDER', 'CONF', 'STYLE', 'LINK', 'executed_notebooks', 'parameters_of', 'series', 'makers', 'trained_on',
            'linked', 'results_table', 'origin', 'distinct', 'adoption', 'title', 'heading', 'figure_notebooks',
-           'printed_lines', 'folded', 'picture', 'pictures', 'front', 'failures', 'with_links', 'relinked',
+           'printed_lines', 'folded', 'linked_picture', 'pictures', 'front', 'failures', 'with_links', 'relinked',
            'write_source', 'entitled', 'run_sphinx', 'build_site']
 
 # %% ../nbs/14a_report.ipynb #7ef9d8b6
@@ -175,7 +175,7 @@ def folded(summary: str, lines: list) -> str: # of plain text -> HTML
     return f"<details><summary>{html.escape(summary)}</summary>\n<ul>\n{items}\n</ul>\n</details>"
 
 # %% ../nbs/14a_report.ipynb #69bd5c5c
-def picture(png: Path, page: str, frame=None) -> str: # Markdown; page: an address; frame: records
+def linked_picture(png: Path, page: str, frame=None) -> str: # Markdown; page: an address; frame: records
     "A picture that leads to the notebook which drew it, with its caption."
     known = [name for name in ALT_TEXTS if png.stem.startswith(name)]
     name = max(known, key=len, default=png.stem)
@@ -194,7 +194,7 @@ def pictures(home: Path, notebooks: dict, frame=None, # records
     for name in names:
         page = f"notebooks/{name}.ipynb"
         parts.append(f"### [{title(notebooks[name])}]({page})")
-        parts += [picture(png, page, frame) for png in drawn[name]]
+        parts += [linked_picture(png, page, frame) for png in drawn[name]]
         if lines := printed_lines(notebooks[name]):
             parts.append(folded("In words", lines))
         if link := chapter_link(READING_ORDER.get(name)):
