@@ -205,7 +205,7 @@ def check_changes(s: Setting):
     for ipc in s.ipcs:
         check_configuration(s, ipc)
 
-
+# %% ../nbs/12_setting.ipynb #9f30b0e4
 def check_configuration(s: Setting, ipc: int):
     "Refuses a configuration that nothing can be computed with; what an extension's fields mean is for it to check."
     try:
@@ -218,7 +218,7 @@ def check_configuration(s: Setting, ipc: int):
         raise InputError(f"The preset of {s.distiller!r} must return a dataclass whose field ipc is {ipc}, but "
                          f"returned {configuration!r}.")
 
-
+# %% ../nbs/12_setting.ipynb #e9f5356c
 def check_controls(s: Setting):
     "Refuses controls that cannot be compared with the distiller."
     n_different = len({part.id for part in s.parts})

@@ -135,8 +135,10 @@ def on_far_device(s, ready, monkeypatch):
     monkeypatch.setattr(store, "precision", lambda *_: nullcontext())
     monkeypatch.setattr(networks, "autocast", lambda x: nullcontext()) # knows no such device
     monkeypatch.setattr(fused, "works", lambda device: False)
+    members = core.members
+    monkeypatch.setattr(core, "members", lambda labels, n: members(ready.train.labels, n))
     for module in (coresets, dance, datm, trajectories, training): # here the values of labels and pixels matter
-        monkeypatch.setattr(module, "members", lambda labels, n: core.members(ready.train.labels, n), raising=False)
+        monkeypatch.setattr(module, "members", core.members, raising=False)
         monkeypatch.setattr(module, "fingerprint", lambda *_: core.fingerprint(*near), raising=False)
     for name in ("predict", "evaluate"):
         monkeypatch.setattr(store, name, on_one_device(getattr(store, name)))
