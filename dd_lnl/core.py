@@ -215,13 +215,18 @@ class Cell:
     protocol: str # the training recipe of the evaluation
     ipc: int # stored images per class; None for the full data
     seed: int
+    imbalance: float = 1. # training images of the largest class over those of the smallest
+    correction: str = "none" # how the judging networks undo noise that the set has absorbed
 
     @property
     def id(self) -> str:
         "The name of everything this cell writes."
         tau = "" if self.tau is None else f"{self.tau:g}"
+        tail = "" if self.imbalance == 1 else f"-lt{self.imbalance:g}"
+        correction = "" if self.correction == "none" else f"+{self.correction}"
         size = "all" if self.ipc is None else f"ipc{self.ipc}"
-        return f"{self.dataset}_{self.noise}{tau}_{self.distiller}_{self.protocol}_{size}_seed{self.seed}"
+        return (f"{self.dataset}_{self.noise}{tau}{tail}_{self.distiller}{correction}_{self.protocol}_{size}"
+                f"_seed{self.seed}")
 
 # %% ../nbs/00_core.ipynb #7b273952
 def generator(seed: int, *stage) -> torch.Generator: # on the CPU, whatever device the draws go to

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TINY', 'TINY_URL', 'TINY_MD5', 'KNOWN', 'PUBLISHED_AS_ARRAYS', 'CIFAR_MEAN', 'CHANNELS', 'tiny_index', 'DataInfo',
-           'load', 'describe', 'content_hash', 'subset', 'resplit', 'channel_space', 'space']
+           'load', 'describe', 'content_hash', 'subset', 'tail_sizes', 'tail', 'resplit', 'channel_space', 'space']
 
 # %% ../nbs/01_data.ipynb #181e4813
 import os, tempfile, zipfile
@@ -193,6 +193,32 @@ def subset(train: LabelledImages,
     parts = []
     for places in members(labels, train.n_classes):
         parts.append(places[torch.randperm(len(places), generator=rng)[:per_class]])
+    return torch.cat(parts).sort().values
+
+# %% ../nbs/01_data.ipynb #35e40070
+def tail_sizes(largest: int, # images of the first class
+               n_classes: int,
+               imbalance: float, # the largest class over the smallest, at least 1
+              ) -> list: # n_classes numbers of images, falling
+    "Class sizes that fall exponentially, rounded down (Cui et al. 2019)."
+    steps = max(n_classes - 1, 1)
+    return [int(largest * imbalance ** (-c / steps) + 1e-9) for c in range(n_classes)]
+
+
+def tail(train: LabelledImages,
+         imbalance: float, # the largest class over the smallest, at least 1
+         rng: torch.Generator,
+         labels: torch.Tensor = None, # (n,) the classes to draw from; None: those of `train`
+        ) -> torch.Tensor: # (n',) int64, ascending, on the CPU
+    "The places of a random subset with a long tail; an `InputError` where a class would be empty."
+    labels = train.labels if labels is None else labels
+    classes = members(labels, train.n_classes)
+    largest = min(map(len, classes)) # so that every class has its share, whichever comes first
+    sizes = tail_sizes(largest, train.n_classes, imbalance)
+    if not sizes[-1]:
+        raise InputError(f"An imbalance of {imbalance:g} leaves no image of class {train.class_names[-1]!r}, because "
+                         f"the classes begin at {largest} images: choose at most {largest}.")
+    parts = [places[torch.randperm(len(places), generator=rng)[:size]] for places, size in zip(classes, sizes)]
     return torch.cat(parts).sort().values
 
 # %% ../nbs/01_data.ipynb #c8cdbb7a

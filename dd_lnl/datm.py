@@ -151,21 +151,25 @@ def deviations(dataset: str, noise: str, tau, ipc: int) -> dict: # fields of `pr
 
 # %% ../nbs/07_datm.ipynb #dc2a5b94
 def first_set(train: LabelledImages, config: DatmConfig, experts: Trajectories, net, rng):
-    "Images (C * ipc, channels, H, W) in the network's space, their logits (C * ipc, C), and notes."
+    """Images (C * ipc, channels, H, W) in the network's space, their logits (C * ipc, C), and notes.
+
+    A class with fewer images than IPC gives each of them once before it gives any twice."""
     x = train.inputs()
     if config.init == "agreed":
         index, notes = select_agreed(train, x, experts, net, config.ipc, rng)
         images, labels = x[index.to(x.device)], train.labels[index.to(train.labels.device)]
         return images, soft_labels(images, labels, experts, net), notes
-    chosen = []
+    chosen, notes = [], []
     for c, index in enumerate(members(train.labels, train.n_classes)):
-        if len(index) < config.ipc:
-            raise InputError(f"Class {train.class_names[c]} has fewer observed images than IPC {config.ipc}: "
-                             "use a smaller IPC.")
-        chosen.append(index[torch.randperm(len(index), generator=rng)[:config.ipc]])
+        n = len(index)
+        if n < config.ipc:
+            notes.append(f"class {train.class_names[c]} has {n} observed images for IPC {config.ipc}: "
+                         "some are repeated")
+        order = index[torch.randperm(n, generator=rng)]
+        chosen.append(order.repeat(-(-config.ipc // n))[:config.ipc])
     images = x[torch.cat(chosen).to(x.device)]
     teacher = int(torch.randint(len(experts), (), generator=rng))
-    return images, expert_logits(net, experts.at(teacher, -1).to(x), images), []
+    return images, expert_logits(net, experts.at(teacher, -1).to(x), images), notes
 
 # %% ../nbs/07_datm.ipynb #5a136c47
 class Draws(NamedTuple):

@@ -46,7 +46,7 @@ def entry(notebook: str, # its name
     return dict(notebook=path, output=str(output), parameters=parameters, threads=threads, gpu=int(gpu))
 
 
-NOT_FOR_BASELINE = ("distiller", "ipcs", "controls", "datm_changes") # parameters
+NOT_FOR_BASELINE = ("distiller", "ipcs", "controls", "datm_changes", "correction") # parameters
 
 
 def executed(s: Setting) -> Path:

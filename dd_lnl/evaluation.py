@@ -119,6 +119,7 @@ def predict(synthetic: SyntheticSet,
             max_steps: int = None, # end the protocol's training after so many
             width: int = None, # of the ConvNet's first block; None: the protocol's
             checkpoint=None, # a `training.Checkpoint`: saves the training and continues it
+            loss=None, # a function as those in `training.LOSSES`; None: the protocol's
            ) -> torch.Tensor: # (n_eval, n, n_classes) probabilities
     "What fresh networks, trained on a synthetic set, predict for the test images after their last step."
     rng = rng or generator(0, "evaluation")
@@ -134,7 +135,7 @@ def predict(synthetic: SyntheticSet,
     net, thetas = make().to(x), initial(make, rng, n_eval).to(x)
     rngs = [spawn(rng) for _ in thetas]
     tick = progress and (lambda epoch, _: progress(epoch, recipe.epochs))
-    thetas = fit(net, thetas, x, y, recipe, rngs, tick, checkpoint)
+    thetas = fit(net, thetas, x, y, recipe, rngs, tick, checkpoint, loss=loss)
     out = predict_logits(net, thetas, synthetic.space.encode(test.images.to(x)))
     return out + 1 / test.n_classes if p.centred else out.softmax(-1)
 

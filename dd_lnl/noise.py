@@ -119,12 +119,19 @@ def asymmetric(dataset: str, # a data set with a map in `FLIPS`
     return flips(100 if dataset == "cifar100" else 10, pairs, tau)
 
 # %% ../nbs/02_noise.ipynb #0ca69a5a
-def identifiable(T) -> bool: # T: (C, C)
-    "Whether every class keeps more of its images than it loses to any one other label."
+def identifiable(T, # (C, C)
+                 shares=None, # (C,) of the images, by clean class; None: only rows are compared
+                ) -> bool:
+    "Whether every class keeps more of its images than it loses to any one other label, and leads under its own label."
     T = matrix(T)
     lost = T.copy()
     np.fill_diagonal(lost, 0)
-    return bool((T.diagonal() > lost.max(1) + 1e-12).all())
+    keeps_most = T.diagonal() > lost.max(1) + 1e-12
+    if shares is None:
+        return bool(keeps_most.all())
+    shares = np.asarray(shares, dtype=np.float64)
+    leads = shares * T.diagonal() > (shares[:, None] * lost).max(0) + 1e-12
+    return bool((keeps_most & leads).all())
 
 # %% ../nbs/02_noise.ipynb #3ca64cd9
 def _classes(labels, n_classes=None): # any kind of labels -> (n,) numpy int64, checked; n_classes None: any from 0 on

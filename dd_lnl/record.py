@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MOST_CLASSES', 'record_path', 'finished', 'refuse_other_size', 'versions', 'commit', 'peak_mib', 'flat_values',
-           'judged_by', 'reduced', 'images_of', 'accuracy_summary', 'transition_matrices', 'write_record']
+           'judged_by', 'reduced', 'images_of', 'images_a_class', 'accuracy_summary', 'transition_matrices',
+           'write_record']
 
 # %% ../nbs/12b_record.ipynb #3534e717
 import hashlib, os, platform, subprocess
@@ -103,12 +104,23 @@ def images_of(s: Setting, ready: Prepared) -> dict:
     values = {"n_train": len(ready.train), "n_test": len(ready.test), "n_classes": ready.train.n_classes}
     if ready.index is not None:
         places = hashlib.sha256(ready.index.numpy().tobytes()).hexdigest()[:16]
-        values |= {"n_train_per_class": s.n_train, "train_places": places}
+        values["train_places"] = places
+    if s.n_train is not None:
+        values["n_train_per_class"] = s.n_train
+    if s.imbalance != 1:
+        values |= images_a_class(ready)
     if s.n_test is not None:
         values["n_test_per_class"] = s.n_test
     if s.resplit:
         values["resplit"] = True
     return values
+
+
+def images_a_class(ready: Prepared) -> dict:
+    "How many training images each class has, by observed and, where known, by clean labels."
+    labels = {"observed": ready.train.labels, "clean": ready.noisy.clean}
+    return {f"{name}_counts": values.bincount(minlength=ready.train.n_classes).tolist()
+            for name, values in labels.items() if values is not None}
 
 # %% ../nbs/12b_record.ipynb #fef2ad59
 def accuracy_summary(accuracies: list, prefix: str = "") -> dict: # fractions, one a network
@@ -137,10 +149,13 @@ def write_record(s: Setting, ready: Prepared, cell: Cell, accuracies: list, # fr
     T = ready.T
     if T is None and ready.noisy.clean is not None:
         T = noise.empirical(ready.noisy.clean, ready.noisy.observed, ready.train.n_classes)
+    shares = None
+    if s.imbalance != 1 and ready.noisy.clean is not None:
+        shares = ready.noisy.clean.bincount(minlength=ready.train.n_classes).double().cpu() / len(ready.train)
     kind = device_kind(s)
     own_size = {} if s.dataset in data.KNOWN else {"size": s.size}
     record = {**asdict(cell), "tau_hat": ready.noisy.tau_hat,
-              "identifiable": None if T is None else noise.identifiable(T), "n": len(accuracies),
+              "identifiable": None if T is None else noise.identifiable(T, shares), "n": len(accuracies),
               **accuracy_summary(accuracies), **images_of(s, ready), "wall_s": wall_s,
               "peak_mib": peak_mib(s), "device": device_name(kind), "precision": policy(s.precision, kind),
               "threads": s.threads, "judge_steps": s.judge_steps, "judge_width": s.judge_width, "versions": versions(),

@@ -35,7 +35,8 @@ def home(profile: str, # name of the profile
 # %% ../nbs/13_results.ipynb #4b02586a
 REAL_IMAGES = ("random", "agreement", "selected", "relabelled") # the controls: real images, in four ways
 # protocols under which all the data are trained on, not just those of a distiller
-ROBUST_TRAININGS = ("ce", "gce", "elr", "forward", "forward_estimated", "coteaching", "dividemix")
+ROBUST_TRAININGS = ("ce", "gce", "elr", "forward", "forward_estimated", "coteaching", "dividemix",
+                    "balanced")
 FIELDS = {"profile", "dataset", "noise", "tau", "tau_hat", "distiller", "protocol", "ipc", "seed", "n", "mean", "std",
           "accuracies", "identifiable"}
 
@@ -47,8 +48,9 @@ def is_whole(record) -> bool:
 
 def load(profile: str, # name of the profile
          folder="outputs", # where all profiles' outputs lie
+         every: bool = False, # also long tails, and sets that were judged with a correction
         ) -> pd.DataFrame: # the records' plain fields, fractions as they are; `cell` is the file's name
-    "All whole records of a profile, one row a record."
+    "The whole records of a profile, one row a record; only those of balanced data without a correction, unless asked."
     records = {path: read_any_json(path) for path in sorted((home(profile, folder)/"records").glob("*.json"))}
     damaged = [path.name for path, record in records.items() if not is_whole(record)]
     if damaged:
@@ -58,7 +60,12 @@ def load(profile: str, # name of the profile
     if not fields:
         raise InputError(f"Every record of profile {profile!r} is damaged: make them again with "
                          f"`dd_lnl reproduce --profile {profile}`.")
-    return pd.DataFrame(fields).astype({"ipc": "Int64", "tau": float, "tau_hat": float})
+    frame = pd.DataFrame(fields).astype({"ipc": "Int64", "tau": float, "tau_hat": float})
+    is_usual = (frame.imbalance == 1) & (frame.correction == "none")
+    if not every and not is_usual.any():
+        raise InputError(f"Profile {profile!r} has only long tails and corrected sets so far, which are not compared "
+                         f"with others here: `dd_lnl reproduce --profile {profile}` computes the rest.")
+    return frame if every else frame[is_usual].reset_index(drop=True)
 
 
 def plain_fields(cell: str, record: dict) -> dict:
@@ -66,7 +73,7 @@ def plain_fields(cell: str, record: dict) -> dict:
     plain = {name: value for name, value in record.items() if not isinstance(value, dict)}
     reduced = tuple((name, *pair) for name, pair in record.get("reduced", {}).items())
     chosen = {f"{name}_epoch": epoch for name, epoch in record.get("epochs_chosen", {}).items()}
-    return {"cell": cell} | plain | chosen | {"reduced": reduced}
+    return {"cell": cell, "imbalance": 1., "correction": "none"} | plain | chosen | {"reduced": reduced}
 
 # %% ../nbs/13_results.ipynb #dadaf783
 def curves(profile: str, # name of the profile

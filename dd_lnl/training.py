@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'LOSSES', 'OPTIMISERS', 'SAVE_EVERY', 'SAVE_SHARE', 'warmup_cosine', 'warmup_cosine_rest', 'Recipe',
-           'forward', 'gradients', 'Checkpoint', 'is_logged', 'optimise', 'as_targets', 'fit', 'predict_logits',
-           'accuracy', 'baseline', 'choose_epochs']
+           'forward', 'gradients', 'Checkpoint', 'is_logged', 'optimise', 'as_targets', 'draw_batches',
+           'make_optimiser', 'take_step', 'fit_state', 'restore_fit', 'fit', 'predict_logits', 'accuracy', 'recall',
+           'baseline', 'choose_epochs']
 
 # %% ../nbs/05_training.ipynb #bb6bf453
 from dataclasses import asdict, dataclass
@@ -178,7 +179,7 @@ def as_targets(labels: torch.Tensor, n_classes: int) -> torch.Tensor: # (n, n_cl
     return F.one_hot(labels, n_classes).float() if labels.ndim == 1 else labels
 
 
-def _draw_batches(x, y, index, recipe, rngs): # index (K, n) -> (K, n, C, H, W), (K, n, n_classes)
+def draw_batches(x, y, index, recipe, rngs): # index (K, n) -> (K, n, C, H, W), (K, n, n_classes)
     "Every network's batch, augmented and mixed; networks that drew the same operations are augmented together."
     batch_x, batch_y = x[index], y[index]
     draws = [draw_augmentation(recipe.policy, index.shape[1], x.shape[-2:], rng) for rng in rngs]
@@ -191,13 +192,14 @@ def _draw_batches(x, y, index, recipe, rngs): # index (K, n) -> (K, n, C, H, W),
     return batch_x, batch_y
 
 
-def _make_optimiser(thetas, recipe):
+def make_optimiser(thetas: torch.Tensor, recipe: Recipe): # (K, P) with a gradient -> an optimiser of PyTorch
+    "The optimiser that a recipe names."
     if recipe.optimiser == "adam":
         return torch.optim.Adam([thetas], lr=recipe.lr, weight_decay=recipe.weight_decay)
     return torch.optim.SGD([thetas], lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=recipe.momentum)
 
 
-def _step(optimiser, thetas, gradient, recipe, done, total):
+def take_step(optimiser, thetas, gradient, recipe, done, total):
     "One step along a gradient, given the steps done and the steps in all."
     lr = recipe.lr * SCHEDULES[recipe.schedule](done, total)
     group = optimiser.param_groups[0]
@@ -208,13 +210,13 @@ def _step(optimiser, thetas, gradient, recipe, done, total):
     optimiser.step()
 
 # %% ../nbs/05_training.ipynb #197625bf
-def _fit_state(done, thetas, optimiser, rngs, orders, history) -> dict:
+def fit_state(done, thetas, optimiser, rngs, orders, history) -> dict:
     "Everything that `fit` needs to continue after `done` steps."
     return {"done": done, "thetas": thetas.detach(), "optimiser": optimiser.state_dict(),
             "generators": [rng.get_state() for rng in rngs], "orders": orders, "history": history}
 
 
-def _restore(saved, thetas, optimiser, rngs, history): # changes the last four in place
+def restore_fit(saved, thetas, optimiser, rngs, history): # changes the last four in place
     "Put a saved state back, except for the steps done and the orders."
     with torch.no_grad():
         thetas.copy_(saved["thetas"])
@@ -240,7 +242,7 @@ def fit(net, # the architecture
        ) -> torch.Tensor: # (K, P)
     "Train K networks side by side; each draws its own batches and augmentations."
     thetas = thetas.clone().requires_grad_()
-    optimiser = _make_optimiser(thetas, recipe)
+    optimiser = make_optimiser(thetas, recipe)
     gradient_of = Graphed(partial(gradients, net, loss or recipe.loss))
     checkpoint = checkpoint or Checkpoint(None)
     history = [] if history is None else history
@@ -248,19 +250,19 @@ def fit(net, # the architecture
     total = recipe.epochs * per_epoch
     done, orders = 0, None
     if saved := checkpoint.load(x.device):
-        _restore(saved, thetas, optimiser, rngs, history)
+        restore_fit(saved, thetas, optimiser, rngs, history)
         done, orders = saved["done"], saved["orders"]
     while done < total:
         place = done % per_epoch * recipe.batch
         if place == 0:
             orders = send(torch.stack([torch.randperm(len(x), generator=rng) for rng in rngs]), x.device)
         index = orders[:, place:place + recipe.batch]
-        batch_x, batch_y = _draw_batches(x, y, index, recipe, rngs)
-        _step(optimiser, thetas, gradient_of(thetas.detach(), batch_x, batch_y), recipe, done, total)
+        batch_x, batch_y = draw_batches(x, y, index, recipe, rngs)
+        take_step(optimiser, thetas, gradient_of(thetas.detach(), batch_x, batch_y), recipe, done, total)
         done += 1
         if on_epoch and done % per_epoch == 0:
             on_epoch(done // per_epoch, thetas.detach())
-        state = partial(_fit_state, done, thetas, optimiser, rngs, orders, history)
+        state = partial(fit_state, done, thetas, optimiser, rngs, orders, history)
         if done < total:
             checkpoint.save_if_due(state)
         else:
@@ -282,6 +284,15 @@ def accuracy(scores: torch.Tensor, # (K, n, n_classes) logits or probabilities
     "The share of images that each network gets right."
     return (scores.argmax(-1) == labels.to(scores.device)).double().mean(1).tolist()
 
+# %% ../nbs/05_training.ipynb #4bd595e5
+def recall(scores: torch.Tensor, # (K, n, n_classes) logits or probabilities
+           labels: torch.Tensor, # (n,) int64
+          ) -> list: # n_classes fractions; 0 for a class without images
+    "The share of each class's images that networks get right, on average over the networks."
+    truth = F.one_hot(labels.to(scores.device), scores.shape[-1]).double()
+    is_right = (scores.argmax(-1) == labels.to(scores.device)).double().mean(0)
+    return (is_right @ truth / truth.sum(0).clamp(min=1)).tolist()
+
 # %% ../nbs/05_training.ipynb #17779c0d
 def baseline(make, # builds a network
              x: torch.Tensor, observed: torch.Tensor, # (n, C, H, W) inputs and (n,) noisy labels
@@ -291,7 +302,7 @@ def baseline(make, # builds a network
              train=fit, # how networks are trained, with the signature of `fit`
              progress=None, # called with (epochs done, epochs), of both runs together
              checkpoint=None, # folder to continue from and to save to
-            ) -> dict: # see `choose_epochs`
+            ) -> dict: # see `choose_epochs`; and "recall" {name: [n_classes fractions]}
     "Train on the whole noisy set (eq. 3) and report several choices of the epoch."
     if checkpoint:
         claim(checkpoint, "baseline", recipe=asdict(recipe), n_eval=n_eval, seed=rng.initial_seed(),
@@ -300,13 +311,14 @@ def baseline(make, # builds a network
     targets = as_targets(observed, n_classes)
     order = torch.randperm(len(x), generator=rng).to(x.device)
     val, rest = order[:len(x) // 10], order[len(x) // 10:]
-    on_all, on_rest = [], [] # accuracies, one entry an epoch
+    on_all, on_rest = [], [] # accuracies and recall, one entry an epoch
 
     def run(name, index, history, images, labels):
         start = initial(make, rng, n_eval).to(x.device)
         rngs = [spawn(rng) for _ in start]
         def on_epoch(epoch, thetas):
-            history.append(accuracy(predict_logits(net, thetas, images), labels))
+            logits = predict_logits(net, thetas, images)
+            history.append([accuracy(logits, labels), recall(logits, labels)])
             if progress:
                 progress(len(on_all) + len(on_rest), 2 * recipe.epochs)
         saved = Checkpoint(checkpoint and Path(checkpoint)/f"{name}.pt")
@@ -315,7 +327,10 @@ def baseline(make, # builds a network
     run("all", slice(None), on_all, test_x, test_y)
     run("rest", rest, on_rest, x[val], observed[val])
     epochs = updates and updates / -(-len(x) // recipe.batch)
-    return choose_epochs(torch.tensor(on_all), torch.tensor(on_rest), epochs)
+    curve, noisy_val = (torch.tensor([accuracies for accuracies, _ in part]) for part in (on_all, on_rest))
+    results = choose_epochs(curve, noisy_val, epochs)
+    by_class = {name: on_all[epoch - 1][1] for name, epoch in results["epochs_chosen"].items()}
+    return results | {"recall": by_class}
 
 
 def choose_epochs(curve: torch.Tensor, # (epochs, n_eval) test accuracies of the networks trained on all images

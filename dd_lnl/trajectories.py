@@ -252,23 +252,25 @@ def expert_logits(net, theta, x): # (P,), (n, C, H, W) -> (n, n_classes)
 
 def select_agreed(train: LabelledImages, x: torch.Tensor, # its inputs (n, C, H, W)
                   trajectories: Trajectories, net, ipc: int, rng: torch.Generator):
-    "Indices (C * ipc,), class by class, of images that some expert puts into their observed class, and notes."
+    """Indices (C * ipc,), class by class, of images that some expert puts into their observed class, and notes.
+
+    A class with fewer images gives each of them once before it gives any twice."""
     ends = [trajectories.at(e, -1).to(x) for e in range(len(trajectories))]
     chosen, notes = [], []
     for c, index in enumerate(members(train.labels, train.n_classes)):
-        if len(index) < ipc:
-            raise InputError(f"Class {train.class_names[c]} has {len(index)} observed images, fewer than IPC {ipc}: "
-                             "use a smaller IPC.")
+        n = min(ipc, len(index)) # different images
         index = index[torch.randperm(len(index), generator=rng)]
-        agreed, left = agreed_in_class(x, index, ends, net, c, ipc)
-        missing = ipc - len(agreed)
+        agreed, left = agreed_in_class(x, index, ends, net, c, n)
+        missing = n - len(agreed)
         if missing:
             probability = sum(expert_logits(net, theta, x[left.to(x.device)]).softmax(1)[:, c] for theta in ends)
             likeliest = left[probability.argsort(descending=True).cpu()[:missing]]
             agreed = torch.cat([agreed, likeliest])
-            notes.append(f"class {train.class_names[c]}: no expert agrees on {missing} of {ipc} images, "
+            notes.append(f"class {train.class_names[c]}: no expert agrees on {missing} of {n} images, "
                          "the likeliest were taken")
-        chosen.append(agreed)
+        if n < ipc:
+            notes.append(f"class {train.class_names[c]} has {n} observed images for IPC {ipc}: some are repeated")
+        chosen.append(agreed.repeat(-(-ipc // n))[:ipc])
     return torch.cat(chosen), notes
 
 # %% ../nbs/06_trajectories.ipynb #9275c1c3

@@ -33,7 +33,8 @@ NAMES = {
     "cifar10": "CIFAR-10", "cifar10-jpeg": "CIFAR-10 (JPEG)", "cifar100": "CIFAR-100", "tinyimagenet": "Tiny-ImageNet",
     "sym": "symmetric", "asym": "asymmetric", "idn": "instance-dependent",
     "ce": "cross-entropy", "gce": "GCE", "elr": "ELR", "forward": "forward correction, true T",
-    "forward_estimated": "forward correction, estimated T", "coteaching": "Co-teaching", "dividemix": "DivideMix"}
+    "forward_estimated": "forward correction, estimated T", "coteaching": "Co-teaching", "dividemix": "DivideMix",
+    "balanced": "balanced batches"}
 REAL_NAMES = {"random": "random images", "agreement": "agreed images, soft labels",
               "selected": "agreed images, hard labels", "relabelled": "random images, experts' labels"}
 BASELINE_NAMES = {"last": "the last epoch", "equal_updates": "equal updates",

@@ -190,13 +190,13 @@ def test_killed_at_three_random_moments_it_ends_as_if_it_had_not_been(done, tmp_
 
 
 def test_a_setting_that_fails_is_named_and_the_rest_is_complete(tmp_path, monkeypatch, capfd):
-    too_many = dict(distiller="datm", ipcs=[200], n_eval=1) # more images of a class than there are
+    too_many = dict(distiller="datm", ipcs=[1], n_train=1000, n_eval=1) # more images of a class than there are
     monkeypatch.setitem(profiles.PROFILES, "tiny", [too_many, TINY])
     monkeypatch.setattr(engine, "FIGURES", {"figure_2": "sym"})
     with pytest.raises(typer.Exit):
         cli.reproduce_command("tiny", folder=str(tmp_path), jobs=2)
     said = capfd.readouterr().err
-    for line in ("Failed: digits_sym0.4_datm_datm_seed0\n  InputError: Class", "fewer than IPC 200",
+    for line in ("Failed: digits_sym0.4_datm_datm_seed0\n  InputError: Class", "fewer than the 1000",
                  "again: dd_lnl run --profile=tiny --distiller=datm"):
         assert line in said
     assert notebook_error(tmp_path/"tiny/notebooks/digits_sym0.4_datm_datm_seed0.ipynb").startswith("InputError")

@@ -22,7 +22,7 @@ FLOORS = { # from the ground up; modules that are still to be written have their
                             "layouts": "decoding tables image_files"}),
     "networks": Floor("fused fused_cpu networks derivatives augmentation", "values",
                       beside={"networks": "fused fused_cpu", "derivatives": "networks fused fused_cpu"}),
-    "training": Floor("training robust", GROUND),
+    "training": Floor("training robust unabsorb", GROUND),
     "distillers": Floor("trajectories matching datm dance implicit rcig coresets", f"{GROUND} training",
                         beside={**dict.fromkeys(["dance", "coresets"], "trajectories"), "rcig": "implicit",
                                 "datm": "trajectories matching"}),
