@@ -247,7 +247,7 @@ def unused_readers(s: Setting) -> tuple:
     "The modules that `data` needs for other data sets only."
     return ("image_files",) if s.dataset in data.PUBLISHED_AS_ARRAYS else ()
 
-
+# %% ../nbs/12a_store.ipynb #0e2dcca3
 def experts_key(s: Setting) -> str:
     "The key of a setting's experts; settings that can share them have the same."
     method, configuration = DISTILLERS[s.distiller], asdict(config(s, 1))
