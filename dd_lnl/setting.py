@@ -38,7 +38,7 @@ class Setting:
     tau: float | None = option(.4, "Nominal noise rate from 0 to 1; none for human noise and given labels.")
     distiller: str = option("dance", "datm, dance, rcig, full, or a control: random, relabelled, agreement, selected.")
     protocol: str | None = option(None, "Recipe of the evaluation; default: the distiller's own; for full also a robust"
-                                        " one: ce, gce, elr, forward, forward_estimated, coteaching, dividemix, balanced")
+                                        " one: ce, gce, elr, forward, forward_estimated, coteaching, dividemix, ...")
     ipcs: list = option((1, 10, 50), "Images per class, separated by commas; the baseline ignores them.")
     controls: list = option((), "Compared with it, separated by commas: full, random, relabelled, agreement, "
                                 "selected; random@datm_lr: at DATM's step size; datm+forward_true: with a correction.")
@@ -181,7 +181,7 @@ def check_numbers(s: Setting):
         if value is not None and value > MOST.get(name, value):
             raise InputError(f"{name} must be at most {MOST[name]}, but is {value}.")
 
-# %% ../nbs/12_setting.ipynb #c25c1f5e
+# %% ../nbs/12_setting.ipynb #69b77d07
 CORRECTABLE = ("datm", "datm_lr", "dance") # protocols whose networks give probabilities
 
 

@@ -208,7 +208,7 @@ def correction_matrix(s: Setting, ready: Prepared, ipc: int, syn: SyntheticSet, 
     p = judge(s, ready._replace(test=ready.train), ipc, syn, **how).mean(0)
     if source == "absorbed_true":
         joint = unabsorb.joint_of(ready.train.labels, ready.noisy.clean.to(ready.train.labels.device), n_classes)
-        return unabsorb.absorbed_matrix(p, ready.train.labels, joint)
+        return unabsorb.absorbed_noise(p, ready.train.labels, joint)
     return unabsorb.ESTIMATES[source](p, ready.train.labels)
 
 # %% ../nbs/12a_store.ipynb #2385c7e6
@@ -247,7 +247,7 @@ def unused_readers(s: Setting) -> tuple:
     "The modules that `data` needs for other data sets only."
     return ("image_files",) if s.dataset in data.PUBLISHED_AS_ARRAYS else ()
 
-# %% ../nbs/12a_store.ipynb #0e2dcca3
+# %% ../nbs/12a_store.ipynb #283b410b
 def experts_key(s: Setting) -> str:
     "The key of a setting's experts; settings that can share them have the same."
     method, configuration = DISTILLERS[s.distiller], asdict(config(s, 1))

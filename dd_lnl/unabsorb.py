@@ -4,22 +4,22 @@
 
 # %% auto #0
 __all__ = ['UNDOING', 'SOURCES', 'TRUE', 'CORRECTIONS', 'ESTIMATES', 'words_of', 'unfold', 'confident_joint', 'transition_of',
-           'joint_of', 'absorbed_matrix']
+           'joint_of', 'absorbed_matrix', 'absorbed_noise']
 
-# %% ../nbs/05b_unabsorb.ipynb #933f4a63
+# %% ../nbs/05b_unabsorb.ipynb #3d9fa10c
 import torch
 
 from .robust import estimate_transition
 
-# %% ../nbs/05b_unabsorb.ipynb #8ac57fbe
+# %% ../nbs/05b_unabsorb.ipynb #f5b194af
 UNDOING = ("forward", "targets")
 SOURCES = {
     "true": "the true transition matrix",
     "own": "the mean target of each class in the set",
     "confident": "the confident joint of the judges' predictions and the noisy labels",
     "anchors": "the judges' predictions for the images that they are surest about",
-    "absorbed": "what the judges show of the noise on noisy labels, by their confident joint",
-    "absorbed_true": "what the judges show of the noise on clean training labels",
+    "absorbed": "the part of the noise that the judges show on noisy labels, by their confident joint",
+    "absorbed_true": "the part of the noise that the judges show on clean training labels",
 }
 TRUE = ("true", "absorbed_true") # sources that need clean labels
 CORRECTIONS = tuple(f"{way}_{source}" for way in UNDOING for source in SOURCES)
@@ -30,7 +30,7 @@ def words_of(correction: str) -> tuple: # in CORRECTIONS -> its way and its sour
     way, _, source = correction.partition("_")
     return way, source
 
-# %% ../nbs/05b_unabsorb.ipynb #6d05602e
+# %% ../nbs/05b_unabsorb.ipynb #e897bf2a
 def unfold(y: torch.Tensor, # (n, C) distributions over noisy classes
            T: torch.Tensor, # (C, C), rows sum to 1
            steps: int = 2000) -> torch.Tensor: # (n, C) distributions over clean classes
@@ -42,7 +42,7 @@ def unfold(y: torch.Tensor, # (n, C) distributions over noisy classes
         q = q / q.sum(1, keepdim=True)
     return q.to(y)
 
-# %% ../nbs/05b_unabsorb.ipynb #e830333c
+# %% ../nbs/05b_unabsorb.ipynb #5f889d5b
 def confident_joint(p: torch.Tensor, # (n, C) what networks predict for images
                     labels: torch.Tensor, # (n,) their noisy labels
                    ) -> torch.Tensor: # (C, C) float64, p(noisy = j, clean = i) in row i; sums to 1
@@ -71,7 +71,7 @@ def joint_of(labels: torch.Tensor, clean: torch.Tensor, n_classes: int) -> torch
     pairs = (clean * n_classes + labels).bincount(minlength=n_classes**2)
     return pairs.view(n_classes, n_classes).double() / len(labels)
 
-# %% ../nbs/05b_unabsorb.ipynb #728d5b33
+# %% ../nbs/05b_unabsorb.ipynb #b1d6caf4
 def absorbed_matrix(p: torch.Tensor, # (n, C) what networks predict for images
                     labels: torch.Tensor, # (n,) their noisy labels
                     joint: torch.Tensor, # (C, C) of clean (row) and noisy labels
@@ -89,9 +89,18 @@ def absorbed_matrix(p: torch.Tensor, # (n, C) what networks predict for images
     return A
 
 
+def absorbed_noise(p: torch.Tensor, labels: torch.Tensor, joint: torch.Tensor) -> torch.Tensor: # -> (C, C)
+    "The part of the noise that networks show; arguments as for `absorbed_matrix`."
+    T = transition_of(joint.to(p.device).double())
+    clean = torch.eye(len(T), dtype=T.dtype, device=T.device)
+    off = T * (1 - clean)
+    share = (absorbed_matrix(p, labels, joint) * off).sum() / off.square().sum().clamp(min=1e-12)
+    return torch.lerp(clean, T, share.clamp(0, 1))
+
+
 def _confident(p, labels): return transition_of(confident_joint(p, labels))
 def _anchors(p, labels): return estimate_transition(p)
-def _absorbed(p, labels): return absorbed_matrix(p, labels, confident_joint(p, labels))
+def _absorbed(p, labels): return absorbed_noise(p, labels, confident_joint(p, labels))
 
 
 ESTIMATES = {"confident": _confident, "anchors": _anchors, "absorbed": _absorbed} # (p, noisy labels) -> (C, C)
