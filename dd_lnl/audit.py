@@ -19,7 +19,7 @@ import torch
 
 from . import data
 from .audit_report import Audit, headline, percent_of, write_clean_index, write_labels, write_page
-from .checks import as_pixels
+from .checks import as_pixels, user_path
 from .core import InputError, LabelledImages, check_writable, choose, generator
 from .crossfit import (EFFORTS, WAYS, Effort, check_counts, deal, distilled_set, distilling_seconds,
                              judging_seconds, measure, out_of_sample, predictions_of)
@@ -51,7 +51,7 @@ class Source:
 def from_folder(place, column: str = None, size: int = None) -> Source: # a folder or a CSV file
     "The images of a folder, reduced to squares of `size` pixels; None: at most 64."
     listing = list_images(place, column)
-    index, place = listing.index, Path(place).expanduser()
+    index, place = listing.index, user_path(place)
     side = size or fitting_side(index)
     progress = Progress(f"Decoding {index.name}", "images")
     with closing(progress):
@@ -270,7 +270,7 @@ def audit(images, # a folder, a CSV file, a PyTorch data set, or an array (n, H,
     choose("method", method, WAYS)
     if not minutes > 0:
         raise InputError(f"--minutes must be positive, but is {minutes:g}.")
-    home = to and check_writable(to)
+    home = to and check_writable(user_path(to))
     source = take_images(images, labels, class_names, column, size)
     way = method if probabilities is None else "given"
     result, splits, syn = audited(source, way, probabilities, minutes, pick_device(device), seed, say)

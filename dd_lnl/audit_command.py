@@ -13,7 +13,7 @@ import numpy as np
 import typer
 
 from .audit import METHOD, MINUTES, audit
-from .checks import safe_name
+from .checks import safe_name, user_path
 from .core import InputError
 from .crossfit import WAYS
 
@@ -21,7 +21,7 @@ from .crossfit import WAYS
 def read_probabilities(file) -> np.ndarray:
     "An array in a file of NumPy's."
     try:
-        array = np.load(Path(file).expanduser(), allow_pickle=False)
+        array = np.load(user_path(file), allow_pickle=False)
     except (OSError, ValueError, EOFError) as e:
         raise InputError(f"{file} is no array in the format .npy ({e}): write it with np.save.") from None
     if not isinstance(array, np.ndarray):
@@ -31,8 +31,8 @@ def read_probabilities(file) -> np.ndarray:
 # %% ../nbs/17a_audit_command.ipynb #56681e34
 def home_of(folder: str, images: str) -> Path:
     "Where the audit of a folder, or of a CSV file, is written."
-    place = Path(images).expanduser().resolve()
-    return Path(folder).expanduser()/"audit"/safe_name(place.stem if place.is_file() else place.name)
+    place = user_path(images).resolve()
+    return user_path(folder)/"audit"/safe_name(place.stem if place.is_file() else place.name)
 
 
 def audit_command(

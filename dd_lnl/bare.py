@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CARRIED', 'FILES', 'STATE', 'SCRIPTS', 'MOST_UNITS', 'data_files', 'links_among', 'copy_over', 'as_script',
-           'copy_extensions', 'pack_profile', 'TimeUp', 'time_limit', 'unfinished_cells', 'compute_setting',
-           'compute_settings', 'run_for', 'read_options', 'main', 'is_newer', 'add_experts', 'units_done', 'is_inside',
-           'keys_of_today', 'replaces', 'merge_records', 'merge_results']
+           'check_inside', 'copy_extensions', 'pack_profile', 'TimeUp', 'time_limit', 'unfinished_cells',
+           'compute_setting', 'compute_settings', 'run_for', 'read_options', 'main', 'is_newer', 'add_experts',
+           'units_done', 'is_inside', 'keys_of_today', 'replaces', 'merge_records', 'merge_results']
 
 # %% ../nbs/16a_bare.ipynb #ebecf772
 import argparse, json, os, shutil, signal, sys, threading
@@ -17,11 +17,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from . import experiment, record, store
-from .checks import is_sound, read_any_json
+from .checks import is_sound, read_any_json, user_path
 from .core import InputError, check_writable, data_root, load_tensors, read_json, write_json
 from .engine import shipped
 from .profiles import profile as settings_of
 from .setting import Setting
+from .tables import normal_path, read_table
 
 # %% ../nbs/16a_bare.ipynb #c301cda8
 CARRIED = ("platformdirs", "filelock") # pure Python, and small
@@ -64,6 +65,15 @@ def as_script(notebook: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def check_inside(table: Path): # of images; may be absent
+    "Refuses a table that lists images outside of its folder, which would be left behind."
+    paths = read_table(table).columns.get("path", ()) if table.exists() else ()
+    outside = [path for path in map(normal_path, paths) if path.startswith(("../", "/"))]
+    if outside:
+        raise InputError(f"{table} lists {outside[0]}, which lies outside of the data folder and would not be packed: "
+                         "move the images into it.")
+
+
 def copy_extensions(settings: list, home: Path, to: Path): # home: of the profile's file
     "Carry the files with methods of one's own, to where the profile's copy looks for them."
     for extension in {s.extension for s in settings} - {None}:
@@ -78,18 +88,20 @@ def pack_profile(profile: str, # a name, or the path of a TOML file
                  to, # a folder, made if absent
                  root=None, folder="outputs", # where the data are, and the results so far
                  cifar10: str = "cifar10", # which copy of CIFAR-10
+                 size: int = None, # to which an image folder's images are reduced
                 ) -> Path: # the folder
     "Put all that a profile needs into one folder."
-    to, root = check_writable(to), data_root(root)
+    to, root = check_writable(user_path(to)), data_root(root)
     if to.resolve().is_relative_to(root.resolve()):
         raise InputError(f"{to} lies inside of the data folder {root}: choose a folder elsewhere.")
-    settings = settings_of(profile, cifar10, root=str(root.absolute()), folder=folder)
+    settings = settings_of(profile, cifar10, size, root=str(root.absolute()), folder=folder)
     home = settings[0].home
     for name in ("dd_lnl", *CARRIED):
         package = Path(find_spec(name).origin).parent
         shutil.copytree(package, to/name, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     (to/"data").mkdir(exist_ok=True)
     for dataset in {s.dataset for s in settings}:
+        check_inside(root/f"{'index' if dataset == 'folder' else dataset}.csv")
         for path in data_files(dataset, root):
             copy_over(path, to/"data"/path.name)
     for part in STATE:
@@ -101,7 +113,8 @@ def pack_profile(profile: str, # a name, or the path of a TOML file
     (to/"run.py").write_text("from dd_lnl.bare import main\n\nmain()\n")
     for name in SCRIPTS:
         (to/f"{name}.py").write_text(as_script(shipped(f"{name}.ipynb")))
-    write_json(to/"pack.json", {"profile": Path(profile).name, "cifar10": cifar10, "commit": record.commit()})
+    write_json(to/"pack.json", {"profile": Path(profile).name, "cifar10": cifar10, "size": size,
+                               "commit": record.commit()})
     return to
 
 # %% ../nbs/16a_bare.ipynb #d18263d9
@@ -202,8 +215,8 @@ def main():
     os.environ["DD_LNL_COMMIT"] = pack["commit"] or ""
     os.environ["DD_LNL_PROGRESS"] = str(check_writable(Path(options.folder)/"progress"))
     try:
-        settings = settings_of(pack["profile"], pack["cifar10"], root="data", folder=options.folder,
-                               device=options.device)
+        settings = settings_of(pack["profile"], pack["cifar10"], pack.get("size"), root="data",
+                               folder=options.folder, device=options.device)
         chosen = [s for s in settings if options.dataset in (None, s.dataset) and options.noise in (None, s.noise)]
         if not chosen:
             raise InputError(f"Nothing in {pack['profile']} is {options.dataset or 'any data set'} with "
@@ -283,7 +296,7 @@ def merge_records(source: Path, into: Path) -> int: # two <folder>/<profile> -> 
 # %% ../nbs/16a_bare.ipynb #9b15cb4c
 def merge_results(source, into) -> dict: # two <folder>/<profile> -> {what: how many were taken}
     "Take over the results of another folder."
-    source, into = Path(source), Path(into)
+    source, into = user_path(source), user_path(into)
     if not (source/"records").is_dir() and not (source/"cache").is_dir():
         raise InputError(f"{source} holds neither records nor a cache: name the folder of a profile, like "
                          "packed/outputs/lite.")

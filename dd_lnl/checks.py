@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ROW_SUMS', 'REPAIRS', 'check_finite', 'check_step_size', 'as_classes', 'kind_of_rows', 'to_channels_first',
-           'as_pixels', 'safe_name', 'check_part_of_path', 'in_table', 'read_any_json', 'is_fraction', 'is_sound']
+           'as_pixels', 'safe_name', 'check_part_of_path', 'user_path', 'in_table', 'read_any_json', 'is_fraction',
+           'is_sound']
 
 # %% ../nbs/00d_checks.ipynb #df474bbd
 import hashlib, json, math, re
@@ -114,6 +115,14 @@ def check_part_of_path(kind: str, # what is named, e.g. "label column"
     if re.search(r"[/\\{}<>|:*?\"\x00-\x1f]", name) or name.startswith(".") or len(name) > 100:
         raise InputError(f"The {kind} {name[:60]!r} becomes a part of file names: rename it, without any of "
                          "/ \\ { } < > | : * ? \" and without a dot at its start.")
+
+# %% ../nbs/00d_checks.ipynb #bb7a8f02
+def user_path(text) -> Path: # a path as a user writes it
+    "A path with `~` replaced by the home folder that it stands for."
+    try:
+        return Path(text).expanduser()
+    except RuntimeError: # of pathlib: nobody has this name
+        raise InputError(f"{text} starts with the home folder of nobody here: write the whole path.") from None
 
 # %% ../nbs/00d_checks.ipynb #6fa9efd8
 def in_table(text) -> str:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['USE_ZCA', 'LOST', 'CARD', 'NOT_IN_MANIFEST', 'unclamped_pixels', 'space_tensors', 'space_from', 'are_probabilities',
            'for_dd_ranking', 'card', 'read_record', 'stored_set', 'export_set', 'set_from', 'read_ours', 'the_file',
-           'read_labels', 'read_theirs', 'read_standalone', 'own_test_set', 'described_set', 'read_set',
+           'read_labels', 'read_theirs', 'read_standalone', 'own_test_set', 'described_set', 'check_shape', 'read_set',
            'evaluate_folder']
 
 # %% ../nbs/12e_exchange.ipynb #6b701149
@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from . import data
-from .checks import REPAIRS, as_classes, check_finite, check_step_size, kind_of_rows, read_any_json
+from .checks import (REPAIRS, as_classes, check_finite, check_step_size, kind_of_rows, read_any_json,
+                           user_path)
 from .core import (InputError, LabelledImages, Space, SyntheticSet, check_writable, choose, generator,
                          load_tensors, read_json, save_tensors, whole_file, write_json)
 from .device import pick_device, precision
@@ -165,8 +166,8 @@ def export_set(home: Path, cell: str, # <folder>/<profile>, and a name as in its
     "Write a synthetic set as others use it."
     from safetensors.torch import save_file
     from torchvision.utils import save_image
-    syn, record, class_names = stored_set(Path(home), cell, root, size)
-    images, to = unclamped_pixels(syn), check_writable(to)
+    syn, record, class_names = stored_set(user_path(home), cell, root, size)
+    images, to = unclamped_pixels(syn), check_writable(user_path(to))
     tensors = {"images": images, "targets": syn.targets}
     if syn.lr:
         tensors["lr"] = torch.tensor(syn.lr)
@@ -302,6 +303,14 @@ def described_set(folder: Path, dataset: str, protocol: str) -> tuple: # Synthet
     return syn, known | {name: value for name, value in [("dataset", dataset), ("protocol", protocol)] if value}
 
 
+def check_shape(folder: Path, syn: SyntheticSet, test: LabelledImages):
+    "Refuses a set whose examples have another shape than the test images."
+    has, needed = tuple(syn.images.shape[1:]), test.in_shape
+    if has != needed:
+        raise InputError(f"The images in {folder} have the shape {has}, as channels, height and width, but the test "
+                         f"images have {needed}: put the channels first, or name another --dataset, --size or --test.")
+
+
 def read_set(folder: Path, dataset: str, protocol: str, space: str, root, size, device, test_folder=None) -> tuple:
     "A set in the space of its protocol, what is known of it (a manifest, or a part of one), and the test set."
     syn, manifest = described_set(folder, dataset, protocol)
@@ -321,6 +330,7 @@ def read_set(folder: Path, dataset: str, protocol: str, space: str, root, size, 
         choose("space", space, ["pixels", *USE_ZCA])
         fitted = Space() if space == "pixels" else data.space(space, dataset, train.images)
         syn = read_theirs(folder, fitted, test.n_classes, protocol)
+    check_shape(folder, syn, test)
     if syn.space.name == "pixels":
         own = data.space(SPACES.get(protocol, protocol), dataset, train.images)
         syn = replace(syn, images=own.encode(syn.images.to(train.images)), space=own)
@@ -335,7 +345,7 @@ def evaluate_folder(folder, *,
                     test_folder=None, # a recipient's own test images; None: those of the data set
                    ) -> list: # accuracies, fractions
     "The accuracies of networks trained on the set in a folder; an `InputError` that names what is missing."
-    syn, manifest, test = read_set(Path(folder), dataset, protocol, space, root, size, device, test_folder)
+    syn, manifest, test = read_set(user_path(folder), dataset, protocol, space, root, size, device, test_folder)
     protocol = manifest["protocol"]
     stage = [manifest["distiller"], protocol, manifest["ipc"]] if "distiller" in manifest else []
     rng = generator(manifest.get("seed", 0) if seed is None else seed, "evaluate", *stage)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .checks import user_path
 from .core import InputError, n_cores, total_memory
 from .decoding import decode_all
 from .image_files import CIFAR10_NAMES, Index, check_size, read_files
@@ -172,7 +173,7 @@ def list_images(place, # a folder, or a CSV file in one
                 column: str = None, # which labels; None: the default column
                ) -> Listing:
     "Every labelled image of a folder."
-    place = Path(place).expanduser()
+    place = user_path(place)
     if place.is_file():
         return list_table(place, column)
     if not place.is_dir():

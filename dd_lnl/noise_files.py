@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .checks import as_classes
+from .checks import as_classes, user_path
 from .core import InputError, choose
 
 # %% ../nbs/02a_noise_files.ipynb #dd27d526
@@ -30,7 +30,7 @@ READERS = { # suffix: what reads it
 
 def label_sets(file: Path) -> dict: # {name: what should be a vector}
     "The sets of labels in a file; one without a name is called labels."
-    file = Path(file).expanduser()
+    file = user_path(file)
     read = READERS[choose("kind of label file", file.suffix, READERS)]
     try:
         value = read(file)

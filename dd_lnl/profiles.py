@@ -6,11 +6,11 @@
 __all__ = ['SYM', 'ASYM', 'CIFAR10N', 'NOISES', 'SIZES', 'REAL', 'COMPARED', 'RELABELLED', 'SUBSETS', 'AGAINST_NOISE', 'PAPER',
            'SMALL', 'LONGER', 'BRIEF', 'LONG', 'PROFILES', 'AXES', 'REQUIRED', 'ON_COMMAND_LINE', 'SEARCH_ENDS',
            'DISTILLATION_FLOPS', 'SHIPPED', 'LATENCY', 'FAST', 'BENCHMARKS', 'KIND', 'grid', 'robust_grid', 'lite',
-           'cifar_small', 'profile', 'read_entries', 'described', 'forward_flops', 'training_flops', 'expert_flops',
-           'agreement_flops', 'relabelled_flops', 'datm_flops', 'dance_flops', 'rcig_flops', 'distillation_flops',
-           'judge_protocol', 'n_snapshots', 'reads_matrix', 'baseline_recipe', 'baseline_flops', 'judging_flops',
-           'judging_steps', 'benchmark_rates', 'measured', 'method_rate', 'cell_seconds', 'known_seconds', 'hours',
-           'disk_bytes', 'missing_cells', 'plan']
+           'cifar_small', 'profile', 'has_size', 'resized', 'read_entries', 'described', 'forward_flops',
+           'training_flops', 'expert_flops', 'agreement_flops', 'relabelled_flops', 'datm_flops', 'dance_flops',
+           'rcig_flops', 'distillation_flops', 'judge_protocol', 'n_snapshots', 'reads_matrix', 'baseline_recipe',
+           'baseline_flops', 'judging_flops', 'judging_steps', 'benchmark_rates', 'measured', 'method_rate',
+           'cell_seconds', 'known_seconds', 'hours', 'disk_bytes', 'missing_cells', 'plan']
 
 # %% ../nbs/12d_profiles.ipynb #32c7be0e
 import tomllib
@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 
 from . import data, networks, rcig
+from .checks import user_path
 from .core import Cell, InputError, choose, read_json
 from .datm import activations_fit
 from .evaluation import protocol_for
@@ -152,9 +153,10 @@ AXES = ("dataset", "noise", "tau", "distiller", "protocol", "imbalance", "seed")
 
 def profile(name: str, # in PROFILES, or the path of a TOML file
             cifar10: str = "cifar10", # which copy of CIFAR-10, e.g. "cifar10-jpeg"
+            size: int = None, # to which an image folder's images are reduced; None: as the entries say
             **common) -> list: # of Settings; `common` holds device, root, folder
     "The settings of a profile; an `InputError` for a name or a file that cannot be used."
-    path = Path(name)
+    path = user_path(name)
     entries = read_entries(path) if path.suffix == ".toml" else PROFILES[choose("profile", name, PROFILES)]
     settings = {}
     for entry in entries:
@@ -167,13 +169,30 @@ def profile(name: str, # in PROFILES, or the path of a TOML file
                 plain["extension"] = str(path.parent.absolute()/Path(plain["extension"]).expanduser())
             if plain.get("dataset") == "cifar10":
                 plain["dataset"] = cifar10
-            s = setting(**plain)
+            s = setting(**resized(plain, size))
             if s.id in settings:
                 raise InputError(f"Two entries of profile {path.stem} ask for {s.id}: drop one.")
             settings[s.id] = s
     if not settings:
         raise InputError(f"Profile {path.stem} asks for nothing: one of its lists is empty.")
+    if size is not None and not any(map(has_size, settings.values())):
+        raise InputError(f"--size is for image folders, and no entry of profile {path.stem} has one: leave it out.")
     return list(settings.values())
+
+
+def has_size(s: Setting) -> bool:
+    "Whether the size of a setting's images can be chosen: they are files that a table lists."
+    return s.dataset not in data.KNOWN
+
+
+def resized(plain: dict, size: int) -> dict: # fields of a Setting
+    "An entry with the size that the command line asks for; an `InputError` if it has another one."
+    if size is None or plain.get("dataset") in data.KNOWN:
+        return plain
+    if plain.get("size") not in (None, size):
+        raise InputError(f"An entry of profile {plain['profile']} has the size {plain['size']}, and --size {size} was "
+                         "given: choose one of them.")
+    return plain | {"size": size}
 
 
 REQUIRED = ("dataset", "noise", "tau", "distiller")
@@ -184,6 +203,9 @@ def read_entries(path: Path) -> list:
     "The entries of a profile's file; an `InputError` if it is missing, not TOML or lacks something."
     if not path.exists():
         raise InputError(f"There is no profile file {path}: write it, or choose one of {', '.join(PROFILES)}.")
+    if path.stem in PROFILES:
+        raise InputError(f"{path} has the name of a profile that is built in, whose results would be mixed with its "
+                         "own: rename the file.")
     try:
         tables = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
