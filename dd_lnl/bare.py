@@ -83,7 +83,7 @@ def copy_extensions(settings: list, home: Path, to: Path): # home: of the profil
                              "profile, and name it without a folder.")
         copy_over(file, to/file.relative_to(home.resolve()))
 
-
+# %% ../nbs/16a_bare.ipynb #8902ac2a
 def pack_profile(profile: str, # a name, or the path of a TOML file
                  to, # a folder, made if absent
                  root=None, folder="outputs", # where the data are, and the results so far

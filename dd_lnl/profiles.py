@@ -179,7 +179,7 @@ def profile(name: str, # in PROFILES, or the path of a TOML file
         raise InputError(f"--size is for image folders, and no entry of profile {path.stem} has one: leave it out.")
     return list(settings.values())
 
-
+# %% ../nbs/12d_profiles.ipynb #567cd83c
 def has_size(s: Setting) -> bool:
     "Whether the size of a setting's images can be chosen: they are files that a table lists."
     return s.dataset not in data.KNOWN
@@ -194,7 +194,7 @@ def resized(plain: dict, size: int) -> dict: # fields of a Setting
                          "given: choose one of them.")
     return plain | {"size": size}
 
-
+# %% ../nbs/12d_profiles.ipynb #1423659c
 REQUIRED = ("dataset", "noise", "tau", "distiller")
 ON_COMMAND_LINE = {"profile", "folder", "root", "device"} # a file's would be overridden
 
