@@ -10,7 +10,7 @@ PYTHON ?= python3
 PROFILE ?= digits
 BIN := .venv/bin
 
-.PHONY: artifact test docs export lock readme
+.PHONY: artifact test docs export lock readme metadata
 artifact: .venv/ready
 	$(BIN)/dd_lnl reproduce --profile $(PROFILE) --fresh
 	@[ ! -d outputs/$(basename $(notdir $(PROFILE)))/superseded/records ] || $(BIN)/dd_lnl verify --profile $(PROFILE)
@@ -22,12 +22,16 @@ docs: .venv/ready
 	$(BIN)/python -c "from dd_lnl.docs import build_docs; print(build_docs())"
 
 # From the notebooks to everything that is made of them: package, clean notebooks, README.
-export: .venv/ready readme
+export: .venv/ready readme metadata
 	$(BIN)/nbdev_export
 	$(BIN)/nbdev_clean
 
 readme: .venv/ready
-	$(BIN)/python -m nbconvert --to markdown --stdout --log-level WARN nbs/index.ipynb | sed 's#](\.\./#](#g' > README.md
+	$(BIN)/python -m nbconvert --to markdown --no-input --stdout --log-level WARN nbs/index.ipynb | sed 's#](\.\./#](#g; s#src="\.\./#src="#g' | cat -s > README.md
+
+# What machines read: codemeta.json, codecheck.yml, and the crate of every profile.
+metadata: .venv/ready
+	$(BIN)/python -c "from dd_lnl.metadata import write_metadata; write_metadata()"
 
 # Everything that settings.ini requires, the extras included; versions that are locked already stay as they are.
 lock: .venv/ready

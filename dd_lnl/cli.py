@@ -29,6 +29,7 @@ from .checks import user_path
 from .core import InputError, check_writable, choose, n_cores, read_json, write_json
 from .device import pick_device
 from .engine import draw_figures, executed, run_settings
+from .metadata import write_crate
 from .record import finished, record_path, refuse_other_size
 from .setting import Setting, setting
 from .store import experts_folder, prepare
@@ -193,7 +194,8 @@ def has_records(home: Path) -> bool: return any((home/"records").glob("*.json"))
 
 
 def build_report(home: Path):
-    "Build the report, or say why there is none."
+    "Describe what is there for machines; build the report, or say why there is none."
+    write_crate(home)
     if find_spec("sphinx") and find_spec("myst_nb"):
         print(f"report: {os.path.relpath(report.build_site(home))}")
     else:

@@ -18,7 +18,7 @@ import numpy as np
 from . import __version__
 from .core import InputError, read_json, whole_file, write_json
 from .engine import FIGURES
-from .report import executed_notebooks
+from .report import distinct, executed_notebooks
 from .results import load
 from .verify import moderated, numbers_of, paired
 from .words import ALT_TEXTS
@@ -90,7 +90,7 @@ def day_of_run(notebooks: dict) -> str: # from `report.executed_notebooks` -> "2
 def action_of(home: Path, frame, parts: list) -> dict: # records; references to what was made
     "The run that made a profile's records."
     copy = " --cifar10 cifar10-jpeg" if "cifar10-jpeg" in set(frame.dataset) else ""
-    commits, devices = (", ".join(sorted(set(frame[name]))) for name in ("commit", "device"))
+    commits, devices = (distinct(frame.get(name, ())) for name in ("commit", "device"))
     return {"@id": "#run", "@type": "CreateAction", "name": f"dd_lnl reproduce --profile {home.name}{copy}",
             "description": f"Computed on {devices}, from commit {commits}.", "instrument": {"@id": "#dd_lnl"},
             "result": parts}

@@ -59,6 +59,34 @@ def test_an_index_that_is_gone_is_seen(tmp_path):
         made_from(tmp_path/"index.ipynb", tmp_path/"made")
 
 
+# Numbers that people write: names (of figures, versions, data sets), and what a command line takes.
+WRITTEN = re.compile(r"Python [\d.]+ to [\d.]+|\b20\d\d\b|Figures? \d|CIFAR-\d+N?|H100|bf16|^\d\. |about 6 GB"
+                     r"|(?:Apache licence|BY-NC) [\d.]+", re.M)
+
+
+def typed_numbers(index):
+    "The numbers in an index notebook's texts that no record gave: code, links and names left out."
+    nb = nbformat.read(index, 4)
+    text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
+    text = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.S)
+    text = re.sub(r"\[[^\]]*\]\([^)]*\)", "", text)
+    return re.findall(r"\S*\d\S*", WRITTEN.sub("", text))
+
+
+def test_every_number_is_made_from_records(): assert typed_numbers(INDEX) == []
+
+
+def test_a_typed_number_is_seen(tmp_path):
+    text = "In 2024 Python 3.11 to 3.13 reached 71 % on CIFAR-10, see [chapter 13](x.ipynb) and `--ipcs 1,10`."
+    nbformat.write(new_notebook(cells=[new_markdown_cell(text)]), tmp_path/"sample.ipynb")
+    assert typed_numbers(tmp_path/"sample.ipynb") == ["71"]
+
+
+def test_no_code_is_exposed():
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", README.read_text(), re.S | re.M)
+    assert [kind for kind, text in blocks if kind not in ("sh", "python") or "Markdown(" in text] == []
+
+
 def test_the_readme_links_to_what_exists(): assert dead_links(README.read_text(), ROOT) == []
 
 
