@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['SYM', 'ASYM', 'CIFAR10N', 'NOISES', 'SIZES', 'REAL', 'COMPARED', 'RELABELLED', 'SUBSETS', 'AGAINST_NOISE', 'PAPER',
-           'SMALL', 'LONGER', 'BRIEF', 'LONG', 'PROFILES', 'AXES', 'REQUIRED', 'ON_COMMAND_LINE', 'SEARCH_ENDS',
-           'DISTILLATION_FLOPS', 'SHIPPED', 'LATENCY', 'FAST', 'BENCHMARKS', 'KIND', 'grid', 'robust_grid', 'lite',
-           'cifar_small', 'profile', 'has_size', 'resized', 'read_entries', 'described', 'forward_flops',
-           'training_flops', 'expert_flops', 'agreement_flops', 'relabelled_flops', 'datm_flops', 'dance_flops',
-           'rcig_flops', 'distillation_flops', 'judge_protocol', 'n_snapshots', 'reads_matrix', 'baseline_recipe',
-           'baseline_flops', 'judging_flops', 'judging_steps', 'benchmark_rates', 'measured', 'method_rate',
-           'cell_seconds', 'known_seconds', 'hours', 'disk_bytes', 'missing_cells', 'plan']
+           'SMALL', 'LONGER', 'BRIEF', 'LONG', 'REDUCED_EXPERT', 'REDUCED', 'PART', 'UNDONE', 'STRUCTURED', 'SEVEN',
+           'OWN_SPLIT', 'AT_1_AND_10', 'AT_10', 'BEYOND', 'PROFILES', 'AXES', 'REQUIRED', 'ON_COMMAND_LINE',
+           'SEARCH_ENDS', 'DISTILLATION_FLOPS', 'SHIPPED', 'LATENCY', 'FAST', 'BENCHMARKS', 'KIND', 'grid',
+           'robust_grid', 'lite', 'cifar_small', 'tails', 'undone', 'profile', 'has_size', 'resized', 'read_entries',
+           'described', 'forward_flops', 'training_flops', 'expert_flops', 'agreement_flops', 'relabelled_flops',
+           'datm_flops', 'dance_flops', 'rcig_flops', 'distillation_flops', 'judge_protocol', 'n_snapshots',
+           'reads_matrix', 'baseline_recipe', 'baseline_flops', 'judging_flops', 'judging_steps', 'benchmark_rates',
+           'measured', 'method_rate', 'cell_seconds', 'known_seconds', 'hours', 'disk_bytes', 'missing_cells', 'plan']
 
 # %% ../nbs/12d_profiles.ipynb #32c7be0e
 import tomllib
@@ -110,31 +111,81 @@ BRIEF = dict(compared=SUBSETS, deviations=True, n_eval=2, judge_steps=1000)
 LONG = dict(compared=SUBSETS, deviations=True, judge_steps=10_000, seed=[0, 1])
 
 # %% ../nbs/12d_profiles.ipynb #4b5a138c
+REDUCED_EXPERT = dict(n_experts=2, epochs=20, keep=20, batch=64, lr=.02, width=32)
+REDUCED = { # budgets, by distiller; a list is by size
+    "dance": dict(iterations=[500, 500, 300], width=32, n_experts=3, expert=dict(epochs=10), batch_real=64,
+                  batch_syn=100),
+    "datm": dict(iterations=[200, 150, 40], expert=REDUCED_EXPERT, syn_steps=20, first_max=10, max_start=18, growth=50,
+                 min_start=0, batch_syn=[10, 100, 250]),
+    "rcig": dict(iterations=[100, 30], width=32, n_models=3, batch_real=500, lr_img=.03, lr_label=.02,
+                 lr_inner=1e-4, lr_hinv=.2),
+    "full": dict(epochs=40),
+}
+PART = dict(n_train=500, n_test=200, n_eval=3, judge_steps=600, judge_width=32) # of CIFAR-10, and of the judging
+
+
 def cifar_small(seed: int) -> list: # of entries
     "CIFAR-10 in what two cores compute; in an order in which the early results already say something."
     noises = [dict(noise="sym", tau=[0., .4, .2, .6, .8]), dict(noise=["worst", "aggre"], tau="none"),
               dict(noise="asym", tau=[.4, .2])]
-    expert = dict(n_experts=2, epochs=20, keep=20, batch=64, lr=.02, width=32)
-    matching = dict(syn_steps=20, first_max=10, max_start=18, growth=50, min_start=0, batch_syn=[10, 100, 250])
-    budgets = {
-        "dance": dict(iterations=[500, 500, 300], width=32, n_experts=3, expert=dict(epochs=10), batch_real=64,
-                      batch_syn=100),
-        "datm": dict(iterations=[200, 150, 40], expert=expert, **matching),
-        "rcig": dict(iterations=[100, 30], width=32, n_models=3, batch_real=500, lr_img=.03, lr_label=.02,
-                     lr_inner=1e-4, lr_hinv=.2),
-        "full": dict(epochs=40),
-    }
     at_learned_step = [f"{name}@datm_lr" for name in REAL]
     compared = {"full": [], "dance": ["full", "random"], "datm": ["full", "random", *at_learned_step],
                 "rcig": ["full", "random"]}
-    small = dict(n_train=500, n_test=200, n_eval=3, judge_steps=600, judge_width=32, seed=seed)
     entries = []
     for noise in noises:
-        entries += grid(["cifar10"], {("rcig", "cifar10"): [1, 10]}, budgets, compared, [noise], **small)
-        entries += robust_grid(["cifar10"], ("ce", "gce", "elr", "coteaching"), [noise], **small)
-        entries.append(dict(dataset="cifar10", distiller="relabelled", protocol="dance", changes=dict(expert=expert),
-                            **noise, **small))
+        entries += grid(["cifar10"], {("rcig", "cifar10"): [1, 10]}, REDUCED, compared, [noise], seed=seed, **PART)
+        entries += robust_grid(["cifar10"], ("ce", "gce", "elr", "coteaching"), [noise], seed=seed, **PART)
+        entries.append(dict(dataset="cifar10", distiller="relabelled", protocol="dance",
+                            changes=dict(expert=REDUCED_EXPERT), seed=seed, **noise, **PART))
     return entries
+
+# %% ../nbs/12d_profiles.ipynb #52869965
+UNDONE = { # distiller: corrections
+    "datm": ["forward_true", "targets_true", "targets_own", "forward_confident", "targets_confident",
+             "forward_absorbed", "forward_absorbed_true"],
+    "dance": ["forward_true", "forward_confident", "forward_absorbed", "forward_absorbed_true"],
+}
+STRUCTURED = [dict(noise="sym", tau=[0., .4]), dict(noise="asym", tau=[.2, .4]), dict(noise="idn", tau=.4)]
+
+
+def tails(datasets: list, distillers: list, budgets: dict = {}, # as for `grid`
+          **every) -> list: # entries; `every` has the imbalances
+    "Long tails under symmetric noise, and what a set of a long tail is compared with."
+    noises = [dict(noise="sym", tau=[0., .2, .4])]
+    compared = {"datm": ["full", "random", "selected"], "dance": ["full", "random"], "rcig": ["full", "random"]}
+    sizes = {(distiller, dataset): [1, 10] for distiller, dataset in product(distillers, datasets)}
+    chosen = {"full": [], **{distiller: compared[distiller] for distiller in distillers}}
+    sets = grid(datasets, sizes, budgets, chosen, noises, **every)
+    return sets + robust_grid(datasets, ("balanced",), noises, **every)
+
+
+def undone(datasets: list, noises: list, budgets: dict = {}, # as for `grid`
+           ipcs=(10,), **every) -> list: # entries
+    "Sets with the corrections that undo what they have absorbed, and random images with one of them."
+    entries = []
+    for distiller, corrections in UNDONE.items():
+        sizes = {(distiller, dataset): [*ipcs] for dataset in datasets}
+        controls = ["random", "random+forward_confident", *(f"{distiller}+{name}" for name in corrections)]
+        entries += grid(datasets, sizes, budgets, {distiller: controls}, noises, **every)
+    return entries
+
+# %% ../nbs/12d_profiles.ipynb #d38bf5d6
+SEVEN = {(distiller, "digits"): [1, 2, 5, 10, 20, 50, 100] for distiller in ("datm", "dance", "rcig")}
+OWN_SPLIT = dict(resplit=True, n_eval=3)
+# the sizes of `undone` and `tails` are fewer than those that the lists of budgets are for
+AT_1_AND_10 = {name: {field: value[:2] if isinstance(value, list) else value for field, value in budget.items()}
+               for name, budget in REDUCED.items()}
+AT_10 = {name: {field: value[-1] if isinstance(value, list) else value for field, value in budget.items()}
+         for name, budget in AT_1_AND_10.items()}
+BEYOND = {
+    "digits-law": grid(["digits"], SEVEN, compared={"datm": [], "dance": [], "rcig": []}, noises=[SYM],
+                       seed=[0, 1, 2, 3, 4], **OWN_SPLIT),
+    "digits-tails": tails(["digits"], ["datm", "dance", "rcig"], imbalance=[1., 10., 50.], seed=[0, 1, 2, 3, 4],
+                          **OWN_SPLIT),
+    "digits-unabsorb": undone(["digits"], STRUCTURED, seed=[*range(10)], **OWN_SPLIT),
+    "cifar-beyond": [*tails(["cifar10"], ["datm", "dance"], AT_1_AND_10, imbalance=[1., 50.], seed=0, **PART),
+                     *undone(["cifar10"], [dict(noise="asym", tau=.4)], AT_10, seed=0, **PART)],
+}
 
 # %% ../nbs/12d_profiles.ipynb #fb072596
 PROFILES = { # name: what `grid` returns
@@ -144,6 +195,7 @@ PROFILES = { # name: what `grid` returns
     "lite": grid(["cifar10"], budgets=lite(42), **BRIEF) + grid(["cifar100", "tinyimagenet"], SMALL, lite(72), **BRIEF),
     "lite-long": grid(PAPER, SMALL, LONGER, **LONG),
     "paper": grid(PAPER, SIZES, deviations=True),
+    **BEYOND,
 }
 
 # %% ../nbs/12d_profiles.ipynb #11157b8a
