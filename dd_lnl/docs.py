@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['DIRECTIVE', 'UNSEEN', 'HEADING_OF_ANOTHER', 'LONGEST', 'GLOSSARY', 'FIGURES_OF', 'ADDRESS', 'SECTIONS',
-           'ORDER_OF_SECTIONS', 'DOCS_CONF', 'readable_page', 'title_and_subtitle', 'signature_of', 'public_nodes',
-           'as_prose', 'described_name', 'api_page', 'glossary_page', 'rules_as_written', 'cells_behind',
-           'commands_for', 'verdict_lines', 'claim_on_profile', 'claims_page', 'findings_page', 'further', 'gallery',
-           'linked_files', 'texts_of', 'turned', 'executed_pages', 'report_page', 'section_page', 'notebook_pages',
-           'sections', 'reference_pages', 'result_pages', 'first_page', 'write_pages', 'lay', 'build_docs']
+           'ORDER_OF_SECTIONS', 'DOCS_CONF', 'readable_page', 'respelled', 'title_and_subtitle', 'signature_of',
+           'public_nodes', 'as_prose', 'described_name', 'api_page', 'glossary_page', 'rules_as_written',
+           'cells_behind', 'commands_for', 'verdict_lines', 'claim_on_profile', 'claims_page', 'findings_page',
+           'further', 'gallery', 'linked_files', 'texts_of', 'turned', 'executed_pages', 'report_page', 'section_page',
+           'notebook_pages', 'sections', 'reference_pages', 'result_pages', 'first_page', 'write_pages', 'lay',
+           'build_docs']
 
 # %% ../nbs/14d_docs.ipynb #cc0617e1
 import ast, os, re, shutil
@@ -40,9 +41,14 @@ def readable_page(notebook: dict) -> dict: # the same notebook
         if UNSEEN & {*DIRECTIVE.findall(source)} or not source.strip():
             continue
         is_code = cell["cell_type"] == "code"
-        source = DIRECTIVE.sub("", source) if is_code else HEADING_OF_ANOTHER.sub(".ipynb)", source)
-        cells.append(cell | {"source": source})
+        cells.append(cell | {"source": DIRECTIVE.sub("", source) if is_code else respelled(source)})
     return notebook | {"cells": cells}
+
+
+def respelled(text: str) -> str: # Markdown
+    "A text whose links to headings are Sphinx's."
+    text = HEADING_OF_ANOTHER.sub(".ipynb)", text)
+    return re.sub(r"\]\(#([^()\s]+)\)", lambda match: f"](#{match[1].lower()})", text)
 
 
 def title_and_subtitle(notebook: dict) -> tuple:
@@ -424,9 +430,22 @@ def lay(root: Path, source: Path, texts: dict, pages: dict): # {path: Markdown},
 DOCS_CONF = CONF + """
 html_sidebars = {"**": ["about.html", "searchbox.html", "navigation.html"]}
 html_theme_options |= {"description": "Does dataset distillation remove label noise?", "fixed_sidebar": False}
-myst_enable_extensions = ["html_image"]
+myst_enable_extensions, myst_heading_anchors, html_math_renderer = ["html_image", "dollarmath"], 4, "mathml"
 html_use_index, add_module_names, html_domain_indices = True, False, False
 exclude_patterns = ["static", "outputs/*/tables/*.md"] # tables are there to be downloaded
+
+
+def setup(app):
+    from docutils.nodes import SkipNode
+    from latex2mathml.converter import convert
+
+    def write(display):
+        def visit(translator, node):
+            translator.body.append(convert(node.astext(), display=display))
+            raise SkipNode
+        return visit, None
+
+    app.add_html_math_renderer("mathml", write("inline"), write("block"))
 """
 
 

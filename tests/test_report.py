@@ -1,8 +1,9 @@
 """The report, as a person opens it: in a browser, without a network, from the front page to figures and notebooks."""
-import json, os, shutil
+import json, shutil
 
 import pytest
 from conftest import ROOT
+from pages import WIDTHS, complaints, dead_ends, set_width
 from selenium.webdriver.common.by import By
 
 from dd_lnl.report import build_site
@@ -62,8 +63,22 @@ def test_nothing_is_asked_of_the_network(browser, front):
     assert asked and not [url for url in asked if not url.startswith(("file:", "data:"))]
 
 
-def test_every_link_leads_somewhere(browser, front):
+def test_every_link_leads_somewhere(front): assert dead_ends(front.parent) == []
+
+
+def test_it_opens_with_the_answer(browser, front):
     browser.get(front.as_uri())
-    links = {link.get_property("href").partition("#")[0] for link in browser.find_elements(By.TAG_NAME, "a")}
-    missing = [link for link in links if link.startswith("file:") and not os.path.exists(link.removeprefix("file://"))]
-    assert len(links) > 5 and not missing
+    first = browser.find_element(By.CSS_SELECTOR, "div.body ul li").text
+    assert "distilled images per class" in first and "usual training at its last epoch" in first
+    titles = [title.text.rstrip("¶") for title in browser.find_elements(By.CSS_SELECTOR, "div.body h3")]
+    assert titles[1].startswith("Figure 2") and titles[0] == "The answer"
+    pictures = browser.find_elements(By.CSS_SELECTOR, "div.body img")
+    assert len(pictures) > 10 and all(len(picture.get_attribute("alt")) > 30 for picture in pictures)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("page", ["index", "notebooks/figure_2", "notebooks/claims", f"notebooks/{SAMPLE}"])
+def test_it_is_readable_at_every_width(browser, front, page, width):
+    faults = complaints(browser, (front.parent/f"{page}.html").as_uri(), width)
+    set_width(browser, None)
+    assert faults == []

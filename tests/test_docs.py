@@ -1,0 +1,78 @@
+"""The site, as it is built from the repository: complete, without a dead link, and readable at every width."""
+import shutil
+
+import pytest
+from conftest import ROOT
+from pages import WIDTHS, complaints, dead_ends, fetched_from_elsewhere, set_width
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from dd_lnl.docs import build_docs
+from dd_lnl.verdicts import CLAIMS
+
+pytestmark = pytest.mark.filterwarnings( # of Sphinx, about its extensions
+    "ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
+SAMPLE = ["index", "findings", "claims", "glossary", "chapters", "reference", "results", "nbs/02_noise", "nbs/08_dance",
+          "nbs/13b_verdicts", "nbs/16_engine", "api/verdicts", "api/core", "outputs/digits/report",
+          "outputs/digits/notebooks/figure_2", "outputs/digits/notebooks/results", "genindex"]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    "The folder of the site."
+    return build_docs(ROOT, tmp_path_factory.mktemp("docs")/"site").parent
+
+
+def test_everything_has_a_page(site):
+    pages = {path.relative_to(site).with_suffix("").as_posix() for path in site.rglob("*.html")}
+    wanted = {f"nbs/{path.stem}" for path in (ROOT/"nbs").glob("[0-9]*.ipynb")}
+    wanted |= {f"nbs/howto/{path.stem}" for path in (ROOT/"nbs/howto").glob("*.ipynb")}
+    wanted |= {f"api/{path.stem}" for path in (ROOT/"dd_lnl").glob("*.py") if not path.stem.startswith("_")}
+    wanted |= {f"outputs/{path.parent.name}/report" for path in (ROOT/"outputs").glob("*/records")}
+    assert wanted - pages == set() and {*SAMPLE} - pages == set()
+
+
+def test_every_claim_has_its_rule_records_and_command(site):
+    text = (site/"claims.html").read_text()
+    assert all(f"<h2>{claim.name}<a" in text for claim in CLAIMS)
+    assert text.count("rule</span>") >= len(CLAIMS) and "dd_lnl reproduce --profile digits" in text
+    assert "records in outputs/digits/records</summary>" in text
+
+
+def test_there_is_no_dead_link(site): assert dead_ends(site) == []
+
+
+def test_nothing_is_asked_of_the_network(site): assert fetched_from_elsewhere(site) == []
+
+
+def test_dead_links_and_foreign_pictures_are_seen(site, tmp_path):
+    shutil.copy(site/"glossary.html", tmp_path/"a.html")
+    (tmp_path/"b.html").write_text('<a href="none.html">x</a> <a href="a.html#nowhere">y</a> <img src="https://a.org/b.png">')
+    dead = dead_ends(tmp_path)
+    assert "b.html: none.html" in dead and "b.html: a.html#nowhere" in dead
+    assert fetched_from_elsewhere(tmp_path) == ["https://a.org/b.png"]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_it_is_readable_at_every_width(site, browser, width):
+    faults = {page: complaints(browser, (site/f"{page}.html").as_uri(), width) for page in SAMPLE}
+    set_width(browser, None)
+    assert {page: own for page, own in faults.items() if own} == {}
+
+
+@pytest.mark.parametrize("style, fault", [
+    ("width: 600px", "too wide"), ("width: 50px; overflow: hidden; white-space: nowrap", "is cut"),
+    ("font-size: 9px", "letters of 9")])
+def test_what_cannot_be_read_is_seen(browser, tmp_path, style, fault):
+    page = tmp_path/"page.html"
+    page.write_text(f'<meta name="viewport" content="width=device-width, initial-scale=1"><div class="body">'
+                    f'<p style="{style}">{"A sentence that is long enough. " * 3}</p></div>')
+    faults = complaints(browser, page.as_uri(), WIDTHS[0])
+    set_width(browser, None)
+    assert any(fault in text for text in faults)
+
+
+def test_its_search_finds_a_chapter(site, browser):
+    browser.get(f"{(site/'search.html').as_uri()}?q=trajectory")
+    results = WebDriverWait(browser, 20).until(lambda page: page.find_elements(By.CSS_SELECTOR, "ul.search li a"))
+    assert any("07_datm" in link.get_attribute("href") or "06" in link.get_attribute("href") for link in results)
