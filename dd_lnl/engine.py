@@ -100,7 +100,8 @@ def start(target: str, # "settings" | "figures"
     "Start the engine on one kind of a plan's entries."
     command = [sys.executable, "-m", "snakemake", target, "--snakefile", str(shipped("Snakefile")),
                "--config", f"plan={plan}", "--directory", str(plan.parent), "--cores", str(jobs * threads),
-               "--jobs", str(jobs), "--resources", f"gpu={jobs}", "--forceall", "--keep-going", "--nolock", *options]
+               "--jobs", str(jobs), "--resources", f"gpu={jobs}", "--forceall", "--keep-going", "--nolock",
+               "--show-failed-logs", *options]
     return subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=job.ON_START, env=engine_environment())
 
 
