@@ -8,6 +8,7 @@ __all__ = ['SMALL_SIDE', 'WAYS', 'EFFORTS', 'deal', 'check_counts', 'Effort', 'd
            'distilling_seconds', 'judging_seconds']
 
 # %% ../nbs/15_crossfit.ipynb #0f7095a5
+import warnings
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -127,11 +128,14 @@ def by_stopping_early(train, images, effort, rng, tick=None):
 
 def by_regression(train, images, effort, rng, tick=None):
     "Logistic regression on at most 16 × 16 pixels, what cleanlab takes if nothing else is given."
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     def features(pixels):
         small = torch.nn.functional.adaptive_avg_pool2d(pixels, min(16, *pixels.shape[-2:]))
         return small.flatten(1).cpu().numpy()
-    model = LogisticRegression(max_iter=200).fit(features(train.images), train.labels.cpu().numpy())
+    with warnings.catch_warnings(): # 200 iterations are what it gets, converged or not
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = LogisticRegression(max_iter=200).fit(features(train.images), train.labels.cpu().numpy())
     if tick:
         tick(1.)
     probabilities = torch.zeros(1, len(images), train.n_classes)
