@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MINUTES', 'METHOD', 'JUDGES', 'Source', 'from_folder', 'label_values', 'from_arrays', 'square', 'from_dataset',
            'take_images', 'Plan', 'seconds_for', 'plan_for', 'announced', 'training_images', 'probabilities_for',
-           'given_probabilities', 'judged', 'with_held_out', 'distilled_part', 'distil_kept', 'audit', 'audited',
-           'write_all', 'CallableModule']
+           'given_probabilities', 'judged', 'with_held_out', 'distilled_part', 'distil_kept', 'agreement_with_held_out',
+           'audit', 'ticks', 'audited', 'write_all', 'CallableModule']
 
 # %% ../nbs/15c_audit.ipynb #fac67d65
 import sys, time, types
@@ -47,22 +47,32 @@ class Source:
     n_unlabelled: int = 0
     notes: list = field(default_factory=list)
 
-
+# %% ../nbs/15c_audit.ipynb #51e50256
 def from_folder(place, column: str = None, size: int = None) -> Source: # a folder or a CSV file
     "The images of a folder, reduced to squares of `size` pixels; None: at most 64."
     listing = list_images(place, column)
-    index, place = listing.index, user_path(place)
+    index = listing.index
     side = size or fitting_side(index)
-    progress = Progress(f"Decoding {index.name}", "images")
-    with closing(progress):
+    with closing(Progress(f"Decoding {index.name}", "images")) as progress:
         pixels, places, faults = decode_readable(index, side, progress)
     if not len(places):
-        raise InputError(f"None of the {len(index.paths)} images of {place} can be read, such as "
-                         f"{index.paths[0]}: {faults[index.paths[0]]}.")
-    return Source(place.resolve().stem if place.is_file() else place.resolve().name,
-                  torch.from_numpy(pixels).float().div(255), index.labels[places], index.class_names,
-                  [index.paths[i] for i in places], [listing.splits[i] for i in places], listing.layout, places,
-                  len(index.paths), faults, listing.n_unlabelled, listing.notes)
+        first = index.paths[0]
+        raise InputError(f"None of the {len(index.paths)} images of {place} can be read, such as {first}: "
+                         f"{faults[first]}.")
+    home = user_path(place).resolve()
+    return Source(
+        name=home.stem if home.is_file() else home.name,
+        pixels=torch.from_numpy(pixels).float().div(255),
+        labels=index.labels[places],
+        class_names=index.class_names,
+        paths=[index.paths[i] for i in places],
+        splits=[listing.splits[i] for i in places],
+        layout=listing.layout,
+        places=places,
+        n_listed=len(index.paths),
+        faults=faults,
+        n_unlabelled=listing.n_unlabelled,
+        notes=listing.notes)
 
 # %% ../nbs/15c_audit.ipynb #25277944
 def label_values(labels, class_names: tuple = None) -> tuple: # (n,) int64 with -1 for none, names
@@ -82,7 +92,7 @@ def label_values(labels, class_names: tuple = None) -> tuple: # (n,) int64 with 
                          f"number from 0 to {len(names) - 1}.")
     return np.array([codes.get(value, -1) for value in values], dtype=np.int64), names
 
-
+# %% ../nbs/15c_audit.ipynb #2faa9cc6
 def from_arrays(images, labels, class_names=None, name: str = "images") -> Source:
     "Arrays or tensors of images and labels."
     pixels = as_pixels(images)
@@ -91,8 +101,17 @@ def from_arrays(images, labels, class_names=None, name: str = "images") -> Sourc
                          f"{np.shape(labels)}.")
     values, names = label_values(labels, class_names)
     places = np.flatnonzero(values >= 0)
-    return Source(name, pixels[places], values[places], names, [f"image {i}" for i in places], ["train"] * len(places),
-                  "arrays", places, len(values), n_unlabelled=len(values) - len(places))
+    return Source(
+        name=name,
+        pixels=pixels[places],
+        labels=values[places],
+        class_names=names,
+        paths=[f"image {i}" for i in places],
+        splits=["train"] * len(places),
+        layout="arrays",
+        places=places,
+        n_listed=len(values),
+        n_unlabelled=len(values) - len(places))
 
 # %% ../nbs/15c_audit.ipynb #4a2516d8
 def square(image, size: int) -> np.ndarray: # a Pillow image -> (size, size, 3) uint8
@@ -213,9 +232,23 @@ def judged(source: Source, trains, of_train, of_others, facts) -> Audit:
     if (~trains).any():
         is_wrong[~trains] = call_others(labels[trains], p[trains], labels[~trains], of_others)
     pictures = source.pixels.mul(255).round().byte().numpy()
-    return Audit(source.name, source.class_names, source.paths, source.splits, labels, p.argmax(1), p.max(1),
-                 1 - p[np.arange(n), labels], is_wrong, judgement, pictures, twins(pictures), source.faults,
-                 source.n_unlabelled, source.notes, facts)
+    return Audit(
+        name=source.name,
+        class_names=source.class_names,
+        paths=source.paths,
+        splits=source.splits,
+        labels=labels,
+        suggested=p.argmax(1),
+        probability=p.max(1),
+        suspicion=1 - p[np.arange(n), labels],
+        is_wrong=is_wrong,
+        judgement=judgement,
+        pictures=pictures,
+        twins=twins(pictures),
+        faults=source.faults,
+        n_unlabelled=source.n_unlabelled,
+        notes=source.notes,
+        facts=facts)
 
 # %% ../nbs/15c_audit.ipynb #a5230c13
 def with_held_out(audit: Audit, seed: int) -> list: # of splits, one an image
@@ -236,23 +269,31 @@ def distilled_part(audit: Audit, splits: list) -> np.ndarray: # places
             chosen[own[np.argsort(audit.suspicion[own])[:2]]] = True
     return np.flatnonzero(chosen)
 
-
+# %% ../nbs/15c_audit.ipynb #3d3276dd
 def distil_kept(audit, source, splits, space, effort, device, seed, tick): # -> SyntheticSet, facts
+    "A set from the images whose labels are not called wrong, and what is known of it."
     places = distilled_part(audit, splits)
-    out = np.flatnonzero([split == ("test" if "test" in splits else "val") for split in splits])
     images, labels = source.pixels[places].to(device), torch.from_numpy(audit.labels[places]).to(device)
     part = LabelledImages(images, labels, audit.class_names, space)
     syn = distilled_set(part, effort, generator(seed, "audit", "kept"), tick)
+    facts = {"images": f"{len(syn.images)}, distilled from {len(places)} whose labels are not called wrong"}
+    return syn, facts | agreement_with_held_out(audit, source, splits, syn, effort, device, seed)
+
+
+def agreement_with_held_out(audit, source, splits, syn, effort, device, seed) -> dict: # {what: how much}
+    "How often networks that were trained on a set agree with the labels of the images that are held out."
+    split = "test" if "test" in splits else "val"
+    out = np.flatnonzero([other == split for other in splits])
     rng = generator(seed, "audit", "judges")
     p = predictions_of(syn, source.pixels[out].to(device), audit.class_names, effort, rng)
     agrees = (p.argmax(-1).cpu().numpy() == audit.labels[out]).mean(0)
     trusted = agrees[~audit.is_wrong[out]]
-    facts = {"images": f"{len(syn.images)}, distilled from {len(places)} whose labels are not called wrong",
-             "agreement with the observed labels of held-out images": f"{percent_of(agrees.mean())} of {len(out)} "
-             f"({'test split' if 'test' in splits else 'held out'}); wrong labels among them included"}
+    where = "test split" if split == "test" else "held out"
+    facts = {"agreement with the observed labels of held-out images":
+             f"{percent_of(agrees.mean())} of {len(out)} ({where}); wrong labels among them included"}
     if len(trusted):
         facts["agreement with those that are not called wrong"] = f"{percent_of(trusted.mean())} of {len(trusted)}"
-    return syn, facts
+    return facts
 
 # %% ../nbs/15c_audit.ipynb #c9f3d6c7
 def audit(images, # a folder, a CSV file, a PyTorch data set, or an array (n, H, W[, C]) or (n, C, H, W)
@@ -279,6 +320,14 @@ def audit(images, # a folder, a CSV file, a PyTorch data set, or an array (n, H,
         write_all(result, splits, syn, home, say)
     return result
 
+# %% ../nbs/15c_audit.ipynb #fdeb4168
+def ticks(progress: Progress, plan: Plan) -> tuple: # two functions of the share that is done
+    "Progress of judging and of distilling, in percent of both."
+    judging = 0. if plan.way == "given" else plan.effort.n_folds / (1 + plan.effort.n_folds)
+    def to_judge(share): progress(100 * judging * share, 100)
+    def to_distil(share): progress(100 * (judging + (1 - judging) * share), 100)
+    return to_judge, to_distil
+
 
 def audited(source: Source, way, probabilities, minutes, device, seed, say) -> tuple: # Audit, splits, SyntheticSet
     "Judge, then distil what is not called wrong."
@@ -287,10 +336,8 @@ def audited(source: Source, way, probabilities, minutes, device, seed, say) -> t
     plan = plan_for(train, int((~trains).sum()), way, minutes)
     say(announced(source, plan))
     facts = {"images": f"{len(source.labels)} ({source.layout})", "judged by": JUDGES[way], **asdict(plan.effort)}
-    share = 1. if way == "given" else 1 / (1 + plan.effort.n_folds)
     with closing(Progress("judging", "%")) as progress:
-        def to_judge(done): progress(100 * (1 - share) * done, 100)
-        def to_distil(done): progress(100 * (1 - share + share * done), 100)
+        to_judge, to_distil = ticks(progress, plan)
         if way == "given":
             pair = given_probabilities(source, probabilities, trains)
         else:
