@@ -24,7 +24,7 @@ from matplotlib.lines import Line2D
 from torch.nn.functional import pad
 
 from .core import InputError, load_tensors, whole_file
-from .results import ROBUST_TRAININGS, labelled, labels, panels
+from .results import labelled, labels, panels, robust_names
 from .words import COLUMN_NAMES, called, missing_points
 
 # %% ../nbs/14_figures.ipynb #b3eace01
@@ -185,7 +185,7 @@ def ways_of_data(panel, label: str) -> list: # of (name, group, mean, std, last)
     robust = panel.robust[panel.robust.label == label].set_index(["protocol", "selection"])
     usual = panel.full[panel.full.label == label].set_index("selection")
     ways = []
-    for name in [name for name in ROBUST_TRAININGS if (name, "noisy_val") in robust.index]:
+    for name in [name for name in robust_names(panel.robust) if (name, "noisy_val") in robust.index]:
         point, last = robust.loc[(name, "noisy_val")], robust["mean"].get((name, "last"), np.nan)
         ways.append((SHORT_NAMES.get(name, called(name)), "robust", point["mean"], point["std"], last))
     for name in [name for name in ("last", "equal_updates", "noisy_val") if name in usual.index]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from .core import InputError
-from .results import REAL_IMAGES, ROBUST_TRAININGS, SELECTIONS, by_noise, labelled
+from .results import REAL_IMAGES, SELECTIONS, by_noise, labelled, robust_names
 from .significance import corrected_level, detectable, interval, p_above, samples_of, two_sided
 from .theory import gaps, knowable
 
@@ -23,7 +23,7 @@ FAMILIES = ("usual training", "another recipe", "robust training", "selected ima
 TRAININGS = 1.9 # in a record of the full data: one with all images, one without a tenth
 
 
-def family_of(record) -> str: # a row of `labelled`
+def family_of(record, robust: list) -> str: # a row of `labelled`; names from `results.robust_names`
     "Which kind of way a record is."
     if record.distiller in REAL_IMAGES:
         return "selected images"
@@ -31,7 +31,7 @@ def family_of(record) -> str: # a row of `labelled`
         return "distilled images"
     if record.protocol == "full":
         return "usual training"
-    return "robust training" if record.protocol in ROBUST_TRAININGS and record.protocol != "ce" else "another recipe"
+    return "robust training" if record.protocol in robust and record.protocol != "ce" else "another recipe"
 
 
 def full_costs(records: pd.DataFrame, selection: str) -> tuple: # seconds before, seconds of a network
@@ -54,7 +54,8 @@ def ways(frame: pd.DataFrame, # records
     accuracies = [f"{prefix}mean" for prefix in SELECTIONS.values()]
     records = labelled(frame.reindex(columns=dict.fromkeys([*frame, *COSTS, *chosen, *accuracies])))
     records = records[knowable(records)]
-    records = records.assign(family=[family_of(record) for record in records.itertuples()],
+    robust = robust_names(records)
+    records = records.assign(family=[family_of(record, robust) for record in records.itertuples()],
                              method=records.distiller.where(records.distiller != "full", records.protocol))
     full = records.distiller == "full"
     sets = records[~full]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MOST_CLASSES', 'record_path', 'finished', 'refuse_other_size', 'versions', 'commit', 'peak_mib', 'flat_values',
            'judged_by', 'reduced', 'images_of', 'images_a_class', 'accuracy_summary', 'transition_matrices',
-           'write_record']
+           'extension_of', 'write_record']
 
 # %% ../nbs/12b_record.ipynb #3534e717
 import hashlib, os, platform, subprocess
@@ -20,6 +20,7 @@ from .checks import is_sound, read_any_json
 from .core import Cell, InputError, peak_memory_mib, write_json
 from .device import device_name, policy
 from .evaluation import Protocol, protocol_for
+from .methods import DISTILLERS, files_of
 from .robust import ROBUST
 from .setting import Setting, config, setting
 from .store import Prepared, device_kind, prepare, record_key
@@ -141,6 +142,17 @@ def transition_matrices(ready: Prepared, T, more: dict) -> dict: # T (C, C) or N
     return {name: torch.as_tensor(matrix).double().round(decimals=4).tolist() for name, matrix in matrices.items()}
 
 # %% ../nbs/12b_record.ipynb #3c2fba09
+def extension_of(s: Setting) -> dict: # {} where all methods are the package's
+    "Which methods came from outside of the package, and from which text; of a distiller also its own protocol."
+    names = [name for name in (s.distiller, s.noise, s.protocol) if files_of(name)]
+    files = {file: path for name in names for file, path in files_of(name).items()}
+    if not names:
+        return {}
+    texts = {file: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for file, path in files.items()}
+    own = {"own_protocol": DISTILLERS[s.distiller].protocol} if files_of(s.distiller) else {}
+    return {"extension": {"methods": names, "sha256": texts}, **own}
+
+
 def write_record(s: Setting, ready: Prepared, cell: Cell, accuracies: list, # fractions, one a network
                  wall_s: float, # the seconds that gave the accuracies
                  matrices: dict = {}, # {name: (C, C)}, of the noise as somebody sees it
@@ -159,7 +171,7 @@ def write_record(s: Setting, ready: Prepared, cell: Cell, accuracies: list, # fr
               **accuracy_summary(accuracies), **images_of(s, ready), "wall_s": wall_s,
               "peak_mib": peak_mib(s), "device": device_name(kind), "precision": policy(s.precision, kind),
               "threads": s.threads, "judge_steps": s.judge_steps, "judge_width": s.judge_width, "versions": versions(),
-              "commit": commit(), "key": record_key(s, cell.ipc), **own_size, **more,
+              "commit": commit(), "key": record_key(s, cell.ipc), **own_size, **extension_of(s), **more,
               "transition": transition_matrices(ready, T, matrices)}
     write_json(record_path(s, cell), record)
     return record

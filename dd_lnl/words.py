@@ -22,8 +22,8 @@ import pandas as pd
 
 from .core import whole_file
 from .findings import FAMILIES, beside_recipe, compared_ways
-from .results import (BASELINES, REAL_IMAGES, ROBUST_TRAININGS, Panel, comparisons, labels, missing, panels,
-                            points, retention_cases, write_table)
+from .results import (BASELINES, REAL_IMAGES, Panel, comparisons, labels, missing, panels,
+                            points, retention_cases, robust_names, write_table)
 from .theory import CONFIDENCE_LOST, RUNG, STEPS, absorbed, bounds, credit, inferences
 from .verdicts import claims
 
@@ -197,10 +197,10 @@ def sizes_needed(panel: Panel, compared: pd.DataFrame) -> str: # from `compariso
 
 def robust_trainings(panel: Panel) -> list: # of sentences, a label each; empty where none was computed
     "What robust training reaches, at the epoch that noisy labels choose."
-    sentences = []
+    sentences, names = [], robust_names(panel.robust)
     chosen = panel.robust[panel.robust.selection == "noisy_val"]
     for label, own in chosen.groupby("label", sort=False):
-        order = own.assign(place=own.protocol.map(ROBUST_TRAININGS.index)).sort_values("place")
+        order = own.assign(place=own.protocol.map(names.index)).sort_values("place")
         reached = [f"{called(point.protocol)} {accuracy_text(point)} %" for point in order.itertuples()]
         sentences.append(f"{called(panel.dataset)}, {label}, robust training at the noisy-validation epoch: "
                          f"{', '.join(reached)}.")
