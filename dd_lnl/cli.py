@@ -8,7 +8,7 @@ __all__ = ['TEXTS', 'app', 'Device', 'Folder', 'Root', 'Jobs', 'Profile', 'Fresh
            'read_whole_numbers', 'read_names', 'read_object', 'read_path', 'read_folder', 'write_number', 'write_list',
            'write_object', 'option_of', 'setting_of', 'repeat', 'report_failures', 'percent', 'run_command', 'expanded',
            'settings_of', 'default_jobs', 'has_records', 'build_report', 'reproduce_command', 'figures_command',
-           'set_aside', 'held', 'state_of', 'status_command', 'sums_of', 'list_missing', 'plan_command',
+           'set_aside', 'held', 'state_of', 'status_command', 'sums_of', 'in_rows', 'list_missing', 'plan_command',
            'experts_in_use', 'experts_command', 'export_command', 'evaluate_command', 'pack_command', 'merge_command',
            'quick_comparison', 'verify_command', 'main']
 
@@ -301,22 +301,31 @@ TFlops = Annotated[float, typer.Option(min=.001, help="Estimate for a device tha
 
 
 def sums_of(table) -> str: # a table from `profiles.plan`
-    "The sums of a table, in one line."
-    return "in all: " + ", ".join(f"{total:,.1f} {name}" for name, total in table.sum(numeric_only=True).items())
+    "The sums of a table, in one line; and of how many rows a part is unknown."
+    sums = ", ".join(f"{total:,.1f} {name}" for name, total in table.sum(numeric_only=True).items())
+    n_unknown = int(table.isna().any(axis=1).sum())
+    unknown = f", without {n_unknown} whose distiller nobody has timed: compute one of their cells" if n_unknown else ""
+    return f"in all: {sums}{unknown}"
+
+
+def in_rows(table, index: bool = True) -> str: # of pandas
+    "A table as text."
+    return table.round(1).to_string(na_rep="unknown", index=index)
 
 
 def list_missing(settings: list):
     "List the settings that are not finished, and what they cost."
     table = profiles.plan(settings).query("missing > 0").drop(columns=["dataset", "distiller", "cells", "done"])
-    print(table.round(1).to_string(index=False), sums_of(table), sep="\n")
+    print(in_rows(table, index=False), sums_of(table), sep="\n")
 
 
 def plan_command(profile: Profile = "paper", tflops: TFlops = None, device: Device = "cpu", root: Root = None,
                  folder: Folder = "outputs", cifar10: Cifar10 = "cifar10", size: Size = None):
     "Print a profile's cells by data set and distiller: done, missing, hours of one device for these, disk."
     table = profiles.plan(settings_of(profile, device, root, folder, cifar10, size), tflops)
-    table = table.groupby(["dataset", "distiller"], sort=False).sum(numeric_only=True)
-    print(table.round(1).to_string(), sums_of(table), sep="\n")
+    columns = table.select_dtypes("number").columns
+    table = table.groupby(["dataset", "distiller"], sort=False)[[*columns]].agg(lambda part: part.sum(skipna=False))
+    print(in_rows(table), sums_of(table), sep="\n")
 
 
 app.command("plan")(plan_command)

@@ -19,6 +19,7 @@ from . import job
 from .checks import is_sound, read_any_json
 from .core import InputError, check_writable, notebook_error, read_json, write_json
 from .device import pick_device
+from .methods import files_of
 from .profiles import PAPER
 from .progress import Progress
 from .record import record_path
@@ -211,14 +212,14 @@ FIGURES = { # notebook: the kind of noise that it shows
     "results": "any", "iterations": "any", "claims": "any", "corollaries": "any", "absorbed": "any", "credit": "any",
     "advice": "any",
     "answer": "sym", "figure_1": "sym", "figure_2": "sym", "figure_3": "sym", "figure_4": "asym",
-    "figure_5": "other", "fidelity": "published"}
+    "figure_5": "other", "figure_own": "own", "fidelity": "published"}
 
 
 def kinds_of(settings: list) -> set:
     "The kinds of noise that some settings have, as FIGURES names them."
     kinds = {"any"}
     for s in settings:
-        kinds.add(s.noise if s.noise in ("sym", "asym") else "other")
+        kinds.add("own" if files_of(s.noise) else s.noise if s.noise in ("sym", "asym") else "other")
         if s.tau == 0 and s.dataset.removesuffix("-jpeg") in PAPER: # the paper's numbers without noise are others' too
             kinds.add("published")
     return kinds
@@ -227,10 +228,13 @@ def kinds_of(settings: list) -> set:
 def draw_figures(settings: list, jobs: int) -> dict: # {figure: error}
     "Execute the figure notebooks that a profile's kinds of noise allow."
     home, kinds, figures = settings[0].home, kinds_of(settings), {}
+    parameters = {"profile": settings[0].profile, "folder": settings[0].folder}
     for name, kind in FIGURES.items():
-        if kind in kinds:
-            parameters = {"profile": settings[0].profile, "folder": settings[0].folder}
+        if kind in kinds and kind != "own":
             figures[name] = entry(name, home/"notebooks"/f"{name}.ipynb", parameters)
+    for noise in sorted({s.noise for s in settings if files_of(s.noise)} if "figure_own" in FIGURES else ()):
+        output = home/"notebooks"/f"figure_own_{noise}.ipynb"
+        figures[f"figure_own_{noise}"] = entry("figure_own", output, parameters | {"noise": noise})
     if not figures:
         return {}
     with alone(home, "figures"):

@@ -17,7 +17,7 @@ __all__ = ['SYM', 'ASYM', 'CIFAR10N', 'NOISES', 'SIZES', 'REAL', 'COMPARED', 'RE
 import tomllib
 from dataclasses import replace
 from itertools import product
-from math import ceil, log, prod
+from math import ceil, log, nan, prod
 from pathlib import Path
 
 import torch
@@ -28,8 +28,9 @@ from .core import Cell, InputError, choose, read_json
 from .datm import activations_fit
 from .evaluation import protocol_for
 from .record import finished
+from .methods import DISTILLERS, files_of
 from .robust import ROBUST, Method
-from .setting import DISTILLERS, Setting, config, robust_recipe, setting, space_method
+from .setting import Setting, config, robust_recipe, setting, space_method
 from .tables import read_text
 from .training import Recipe
 from .unabsorb import words_of
@@ -306,11 +307,14 @@ def training_flops(in_shape, n_classes: int, width: int, growth: int = 1) -> flo
 
 
 def expert_flops(s: Setting) -> float: # 0 for a distiller without experts
-    "The experts that the sizes of a setting share; a step of GSAM takes two gradients."
-    if DISTILLERS[s.distiller].pretrain is None:
+    "The experts that the sizes of a setting share; a step of GSAM takes two gradients. Of another's training: nan."
+    method = DISTILLERS[s.distiller]
+    if method.pretrain is None:
         return 0.
+    if method.experts is None:
+        return nan
     info, configuration = described(s), config(s, 1)
-    if s.distiller == "dance":
+    if method.experts == "dance":
         per_image = training_flops(info.in_shape, info.n_classes, configuration.width)
         return configuration.n_experts * configuration.expert.epochs * info.n_train * per_image
     expert = configuration.expert
@@ -371,9 +375,9 @@ DISTILLATION_FLOPS = {"datm": datm_flops, "dance": dance_flops, "rcig": rcig_flo
 
 
 def distillation_flops(s: Setting, ipc: int) -> float:
-    "The synthetic set of one size, without experts; random images cost nothing."
+    "The synthetic set of one size, without experts; random images cost nothing. Of a distiller from outside: nan."
     if s.distiller not in DISTILLATION_FLOPS:
-        return 0.
+        return nan if files_of(s.distiller) else 0.
     return DISTILLATION_FLOPS[s.distiller](config(s, ipc), described(s))
 
 # %% ../nbs/12d_profiles.ipynb #f7dcc510
@@ -463,10 +467,12 @@ def benchmark_rates() -> dict: # {machine: {method: FLOP/s}}
 KIND = ("dataset", "distiller", "protocol", "ipc", "correction") # of a cell: what its time depends on most
 
 
-def measured() -> dict: # {(profile, or None for usual budgets; KIND's values): seconds}
+def measured(home: Path = None, # <folder>/<profile>, for its records beside those that a clone brings along
+             ) -> dict: # {(profile, or None for usual budgets; KIND's values): seconds}
     "What whole cells took on one CPU core, where records of that kind exist."
     seconds = {}
-    for file in SHIPPED.glob("*/records/*.json"):
+    files = {*SHIPPED.glob("*/records/*.json"), *(home.absolute().glob("records/*.json") if home else ())}
+    for file in sorted(files):
         record = read_json(file)
         if not record or record.get("threads") != 1:
             continue
@@ -496,6 +502,8 @@ def cell_seconds(s: Setting, ipc: int, rates: dict) -> float: # ipc None: all th
 def known_seconds(s: Setting, cell: Cell, seconds: dict) -> float: # seconds: from `measured`
     "What cells of this kind took, in this profile or else anywhere with usual budgets; None if nobody knows."
     kind = tuple(getattr(cell, name) for name in KIND)
+    if files_of(s.distiller): # nothing but its own cells tells what it costs
+        return seconds.get((cell.profile, *kind))
     is_usual = s.imbalance == 1 and not (s.changes or s.n_train or s.judge_steps or s.judge_width)
     return seconds.get((cell.profile, *kind), seconds.get((None, *kind)) if is_usual else None)
 
@@ -545,7 +553,9 @@ def plan(settings: list,
     machines = {f"h on {name}": rates for name, rates in benchmark_rates().items()}
     if tflops:
         machines = {f"h at {tflops:g} TFLOP/s": {"dance": tflops * 1e12}}
-    seconds = {} if tflops else measured()
+    seconds = measured(settings[0].home)
+    if tflops: # on another machine, but for what cannot be counted
+        seconds = {kind: value for kind, value in seconds.items() if files_of(kind[KIND.index("distiller") + 1])}
     table = []
     for s in settings:
         missing = missing_cells(s)

@@ -464,6 +464,8 @@ ALT_TEXTS = { # by figure: what it shows, for those who do not see it
                 "below, all ways of training beside each other",
     "figure_5": "Accuracy against images per class under human labels or their stand-in, a column a set of labels, a "
                 "row a distiller; below, all ways of training beside each other",
+    "figure_own": "Accuracy against images per class under a noise model from outside of the package, a column a rate, "
+                  "a row a distiller; below, all ways of training beside each other",
     "claims": "Every claim of the paper against every baseline: margin, interval and verdict",
     "corollaries": "The noise rate that Corollary II infers against the true one, a panel a baseline",
     "absorbed": "How much of the noise is left in labels and networks, against images per class",
@@ -484,7 +486,7 @@ CAPTIONS = { # what a reader has to know to read it
     "advice": "The best way of a family is read off the test images, which favours a family with many ways: this is "
               "what a family can reach, not what somebody would have chosen.",
 }
-SAME_CAPTION = {"figure_4": "figure_2", "figure_5": "figure_2"}
+SAME_CAPTION = {"figure_4": "figure_2", "figure_5": "figure_2", "figure_own": "figure_2"}
 
 
 def caption(figure: str, frame: pd.DataFrame = None) -> str: # a name without ending; records
