@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TEXTS', 'app', 'Device', 'Folder', 'Root', 'Jobs', 'Profile', 'Fresh', 'DryRun', 'Options', 'Cifar10', 'Size',
-           'TFlops', 'OfExperts', 'Prune', 'Target', 'CellName', 'Quick', 'Against', 'read_number',
+           'TFlops', 'OfExperts', 'Prune', 'Target', 'OwnMethods', 'CellName', 'Quick', 'Against', 'read_number',
            'read_whole_numbers', 'read_names', 'read_object', 'read_path', 'read_folder', 'write_number', 'write_list',
            'write_object', 'option_of', 'setting_of', 'repeat', 'report_failures', 'percent', 'run_command', 'expanded',
            'settings_of', 'default_jobs', 'has_records', 'build_report', 'reproduce_command', 'figures_command',
@@ -371,15 +371,16 @@ app.command("experts")(experts_command)
 
 # %% ../nbs/18_cli.ipynb #4e52b5c1
 Target = Annotated[str, typer.Option(callback=expanded, help="The folder to write.")]
+OwnMethods = Annotated[str, typer.Option("--extension", help="The file that the cell's methods are in, if your own.")]
 CellName = Annotated[str, typer.Argument(
     help="A cell with an IPC, as in FOLDER/PROFILE/records, e.g. digits_sym0.4_datm_datm_ipc10_seed0.")]
 
 
 def export_command(cell: CellName, to: Target,
                    profile: Annotated[str, typer.Option(help="The cell's profile; trial for single runs.")] = "digits",
-                   root: Root = None, size: Size = None, folder: Folder = "outputs"):
+                   root: Root = None, size: Size = None, folder: Folder = "outputs", extension: OwnMethods = None):
     "Write a synthetic set as others use it: safetensors, pictures, manifest, card, and DD-Ranking's tensors."
-    written = exchange.export_set(Path(folder)/profile, cell, to, root, size)
+    written = exchange.export_set(Path(folder)/profile, cell, to, root, size, extension)
     print(f"{written} holds {cell}: see its README.md.")
 
 

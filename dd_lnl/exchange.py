@@ -136,17 +136,21 @@ def read_record(home: Path, cell: str) -> dict: # <folder>/<profile>, and a name
     return record
 
 
-def stored_set(home: Path, cell: str, root=None, size: int = None) -> tuple: # SyntheticSet, record, class names
+def stored_set(home: Path, cell: str, root=None, size: int = None,
+               extension=None) -> tuple: # SyntheticSet, record, class names
     "A profile's synthetic set, as its record was judged on it."
     record = read_record(home, cell)
     tensors = load_tensors(home/"cache"/"synthetic"/f"{cell}.pt")
     if tensors is None:
         raise InputError(f"The images of {cell} are not in {home/'cache'} (records are shared, caches are not): "
                          "make them again with `dd_lnl run` or `dd_lnl reproduce --fresh`.")
+    if record.get("extension") and extension is None:
+        raise InputError(f"{cell} was made with {', '.join(record['extension']['methods'])} of "
+                         f"{', '.join(record['extension']['sha256'])}: name that file, as --extension.")
     values = {name: record[name] for name in ("dataset", "noise", "tau", "distiller", "protocol", "seed")}
     n_images = {name: record.get(f"{name}_per_class") for name in ("n_train", "n_test")}
     s = setting(**values, **n_images, resplit=record.get("resplit", False), ipcs=[record["ipc"]], root=root, size=size,
-                folder=str(home.parent), profile=home.name)
+                folder=str(home.parent), profile=home.name, extension=extension)
     train = prepare(s).train
     if tuple(tensors["images"].shape[1:]) != train.in_shape:
         raise InputError(f"{cell} was made from images of another size: give the same --size.")
@@ -162,11 +166,12 @@ NOT_IN_MANIFEST = ("log", "along", "accuracies", "peak_mib") # of a record
 
 def export_set(home: Path, cell: str, # <folder>/<profile>, and a name as in its records/
                to, # a folder, made if absent
-               root=None, size: int = None) -> Path: # where the data are; for an image folder -> the folder
+               root=None, size: int = None, # where the data are; for an image folder
+               extension=None) -> Path: # the file that its methods are in, if they are not the package's -> the folder
     "Write a synthetic set as others use it."
     from safetensors.torch import save_file
     from torchvision.utils import save_image
-    syn, record, class_names = stored_set(user_path(home), cell, root, size)
+    syn, record, class_names = stored_set(user_path(home), cell, root, size, extension)
     images, to = unclamped_pixels(syn), check_writable(user_path(to))
     tensors = {"images": images, "targets": syn.targets}
     if syn.lr:
