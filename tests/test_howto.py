@@ -1,0 +1,164 @@
+"""The how-to pages: their files hold methods that work, their commands exist, and a new method runs end to end."""
+import re, shlex, subprocess, sys
+
+import click, nbformat, pandas as pd, pytest, torch, typer
+from conftest import ROOT
+
+from dd_lnl import cli, data, methods
+from dd_lnl.core import LabelledImages, generator
+from dd_lnl.profiles import profile
+
+PAGES = {path.stem: nbformat.read(path, 4) for path in sorted((ROOT/"nbs/howto").glob("*.ipynb"))}
+
+
+def files_in(page):
+    "The files that a page writes: {name: text}."
+    files = [cell.source.split("\n", 1) for cell in PAGES[page].cells if cell.source.startswith("%%writefile ")]
+    return {first.split()[1]: text for first, text in files}
+
+
+def commands_in(page):
+    "Every command of ours that a page shows or runs, as a list of words without the program."
+    commands = []
+    for cell in PAGES[page].cells:
+        blocks = re.findall(r"```sh\n(.*?)```", cell.source, re.S) if cell.cell_type == "markdown" else [cell.source]
+        for line in "\n".join(blocks).replace("\\\n", " ").splitlines():
+            if line.startswith("dd_lnl "):
+                commands.append(shlex.split(line.split(" 2> ")[0])[1:])
+    return commands
+
+
+@pytest.fixture
+def tables_as_before():
+    yield
+    for source in [*methods.EXTENSIONS]:
+        methods.forget(source)
+
+
+def written(page, folder):
+    "Write a page's files; the paths by name."
+    paths = {name: folder/name for name in files_in(page)}
+    for name, text in files_in(page).items():
+        paths[name].write_text(text + "\n")
+    return paths
+
+
+def test_there_are_pages():
+    assert {"own_images", "new_distiller", "new_noise", "gpu", "cluster", "own_grid"} <= PAGES.keys()
+
+
+def refusal(words):
+    "Why the command line refuses a command; None if it takes it."
+    group = typer.main.get_command(cli.app)
+    name, *options = words
+    try:
+        group.commands[name].make_context(name, options)
+    except (click.UsageError, KeyError) as error:
+        return str(error) or repr(error)
+
+
+@pytest.mark.parametrize("page, words", [pytest.param(page, words, id=f"{page}: {' '.join(words)[:60]}")
+                                         for page in PAGES for words in commands_in(page)])
+def test_commands_exist(page, words):
+    assert refusal(words) is None
+
+
+@pytest.mark.parametrize("words", [["rnu"], ["run", "--tua", "0.4"], ["export"]])
+def test_a_wrong_command_is_seen(words): assert refusal(words)
+
+
+def test_a_distiller_in_40_lines(tmp_path, tables_as_before):
+    [(name, text)] = files_in("new_distiller").items()
+    assert sum(bool(line.strip()) for line in text.splitlines()) <= 40
+    methods.load_extension(written("new_distiller", tmp_path)[name])
+    train, _ = data.load("digits")
+    few = LabelledImages(train.images[:200], train.labels[:200], train.class_names,
+                         data.space("dance", "digits", train.images))
+    dm = methods.DISTILLERS["dm"]
+    first, again = (dm.distil(few, dm.preset("digits", 2, iterations=3), rng=generator(0, "dm")) for _ in range(2))
+    start = dm.distil(few, dm.preset("digits", 2, iterations=0), rng=generator(0, "dm"))
+    assert torch.equal(first.images, again.images) and not torch.equal(first.images, start.images)
+    assert first.targets.argmax(1).tolist() == [c for c in range(10) for _ in range(2)]
+
+
+def test_matching_brings_features_closer(tmp_path, tables_as_before):
+    methods.load_extension(written("new_distiller", tmp_path)["dm.py"])
+    train, _ = data.load("digits")
+    dm, means = methods.DISTILLERS["dm"], []
+    space = data.space("dance", "digits", train.images)
+    few = LabelledImages(train.images, train.labels, train.class_names, space)
+    for iterations in (0, 60):
+        syn = dm.distil(few, dm.preset("digits", 1, iterations=iterations, width=16), rng=generator(0, "dm"))
+        real = torch.stack([few.inputs()[few.labels == c].mean(0) for c in range(10)])
+        means.append((syn.images - real).square().mean().item())
+    assert means[1] < means[0] # one image a class moves towards the mean of its class
+
+
+def test_a_noise_model_and_a_loss(tmp_path, tables_as_before):
+    from dd_lnl import noise, robust
+    methods.load_extension(written("new_noise", tmp_path)["mine.py"])
+    train, _ = data.load("digits")
+    noisy, T = noise.noisy_labels("next_class", .3, train, 0, "digits")
+    assert set(((noisy.observed - noisy.clean) % 10).tolist()) == {0, 1} and abs(noisy.tau_hat - .3) < .05
+    assert T[9, 0] == .3 and T[0, 1] == .3
+    loss, y = robust.ROBUST["mae"].loss, torch.eye(3)
+    assert loss(100. * y, y) < 1e-6 and abs(loss(torch.zeros(3, 3), y) - 4 / 3) < 1e-6
+
+
+def test_a_grid_of_ones_own(tmp_path):
+    settings = profile(str(written("own_grid", tmp_path)["mine.toml"]))
+    assert len(settings) == 8 and {s.profile for s in settings} == {"mine"}
+
+
+GRID = """
+[[settings]]
+dataset = "digits"
+noise = ["sym", "next_class"]
+tau = [0.0, 0.4]
+distiller = ["dm", "dance"]
+controls = ["full", "random"]
+ipcs = [1, 2]
+n_train = 20
+n_test = 10
+n_eval = 2
+judge_steps = 8
+extension = "both.py"
+
+[[settings]]
+dataset = "digits"
+noise = ["sym", "next_class"]
+tau = [0.0, 0.4]
+distiller = "full"
+protocol = ["full", "ce", "mae"]
+n_train = 20
+n_test = 10
+n_eval = 2
+judge_steps = 8
+extension = "both.py"
+"""
+
+
+@pytest.mark.slow
+def test_methods_of_ones_own_run_end_to_end(tmp_path):
+    "From a file to records, figures, verdicts and a report, without an edit of the package."
+    dm, mine = files_in("new_distiller")["dm.py"], files_in("new_noise")["mine.py"]
+    quick = dm.replace("iterations: int = 300", "iterations: int = 5")
+    assert quick != dm
+    (tmp_path/"both.py").write_text(f"{quick}\n{mine}\n")
+    (tmp_path/"mine.toml").write_text(GRID)
+    command = [sys.executable, "-m", "dd_lnl", "reproduce", "--profile", "mine.toml"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    home = tmp_path/"outputs/mine"
+    results = pd.read_csv(home/"tables/results.csv")
+    assert {"dm", "dance", "random", "full"} <= set(results.distiller)
+    assert set(results.protocol[results.distiller == "dm"]) == {"dm"} and "mae" in set(results.protocol)
+    assert set(results.kind) == {"sym", "next_class"}
+    verdicts = pd.read_csv(home/"tables/claims.csv")
+    assert "dm" in set(verdicts.method)
+    figures = {path.stem for path in (home/"figures").glob("*.png")}
+    assert {"figure_1", "figure_2", "figure_own_next_class", "absorbed"} <= figures and "figure_5" not in figures
+    page = (home/"report/index.html").read_text()
+    assert "dm" in page and "next_class" in page and "mae" in page
+    ended = subprocess.run([*command, "--dry-run"], cwd=tmp_path, capture_output=True, text=True)
+    assert "0.0 missing" in ended.stdout and "Empty" not in ended.stderr
