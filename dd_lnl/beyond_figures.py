@@ -15,7 +15,7 @@ import pandas as pd
 from .core import InputError
 from .figures import colour, marker, theme
 from .law import OF_LAW, fit_law, predicted
-from .tails import PARTS
+from .tails import THIRDS
 from .words import called
 
 # %% ../nbs/14e_beyond_figures.ipynb #cbe7bff9
