@@ -173,15 +173,16 @@ def glossary_page() -> str: # Markdown
 # %% ../nbs/14d_docs.ipynb #22e4c166
 def rules_as_written(source: str) -> dict: # of module `verdicts` -> {claim: code}
     "The rule of every claim and how it nests cases, as they stand in the source."
-    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    rules = {}
-    for node in calls:
-        if getattr(node.func, "id", "") == "Claim" and node.args:
+    tree, rules = ast.parse(source), {}
+    values = {name: node.value for name, node in public_nodes(tree) if isinstance(node, ast.Assign)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Claim" and node.args:
             given = dict(zip(("name", "sentence", "where", "rule", "over"), node.args))
             given |= {keyword.arg: keyword.value for keyword in node.keywords}
             code = {name: ast.get_source_segment(source, value) for name, value in given.items()}
-            lines = [f"{name} = {text}" for name, text in code.items() if name not in ("name", "sentence", "where")]
-            rules[node.args[0].value] = "\n".join(lines)
+            own = {name: text for name, text in code.items() if name not in ("name", "sentence", "where")}
+            shared = {text: ast.get_source_segment(source, values[text]) for text in own.values() if text in values}
+            rules[node.args[0].value] = "\n".join(f"{name} = {text}" for name, text in (own | shared).items())
     return rules
 
 

@@ -243,7 +243,7 @@ html_use_index = html_copy_source = html_show_copyright = False
 STYLE = """
 div.body { max-width: none; overflow-wrap: break-word; }
 div.body pre { box-sizing: border-box; padding: 7px 12px; font-size: 12px; overflow-x: auto; }
-div.body table { display: block; width: max-content; max-width: 100%; overflow-x: auto; font-size: 13px; }
+div.body table { display: block; width: max-content; max-width: 100%; overflow-x: auto; font-size: 14px; }
 div.body table td:nth-child(n + 4) { white-space: nowrap; }
 div.body img, div.body svg { max-width: 100%; height: auto; vertical-align: top; }
 div.body .cell_output { max-width: 100%; overflow-x: auto; }
