@@ -7,20 +7,20 @@ from urllib.parse import unquote
 WIDTHS = (390, 820, 1300) # pixels: a phone, a tablet, a desk
 # What sticks out of the page without a box that scrolls, what is cut off, and the smallest letters of running text.
 COMPLAINTS = """
-const page = document.documentElement, out = [], cut = [];
+const page = document.documentElement, wide = arguments[0], out = [], cut = []; // a phone's window grows with its page
 for (const element of document.querySelectorAll('div.body *')) {
   const box = element.getBoundingClientRect(), style = getComputedStyle(element);
   if (!box.width || style.position === 'absolute') continue;
   let inside = false;
   for (let above = element.parentElement; above; above = above.parentElement)
     inside ||= ['auto', 'scroll'].includes(getComputedStyle(above).overflowX);
-  if (box.right > innerWidth + 1 && !inside) out.push(element.outerHTML.slice(0, 90));
+  if (box.right > wide + 1 && !inside) out.push(element.outerHTML.slice(0, 90));
   if (['hidden', 'clip'].includes(style.overflowX) && element.scrollWidth > element.clientWidth + 1)
     cut.push(element.outerHTML.slice(0, 90));
 }
 const texts = [...document.querySelectorAll('div.body p')].filter(text => text.innerText.length > 60);
 const sizes = texts.map(text => parseFloat(getComputedStyle(text).fontSize));
-return [page.scrollWidth - innerWidth, out, cut, Math.min(99, ...sizes)];
+return [page.scrollWidth - wide, out, cut, Math.min(99, ...sizes)];
 """
 SMALLEST = 14 # pixels, of a letter in running text
 
@@ -38,7 +38,7 @@ def complaints(browser, address, width):
     "What is wrong with a page at one width."
     set_width(browser, width)
     browser.get(address)
-    too_wide, out, cut, size = browser.execute_script(COMPLAINTS)
+    too_wide, out, cut, size = browser.execute_script(COMPLAINTS, width)
     faults = [f"the page is {too_wide} pixels too wide"] * (too_wide > 0)
     faults += [f"sticks out: {element}" for element in out] + [f"is cut: {element}" for element in cut]
     return faults + [f"letters of {size} pixels"] * (size < SMALLEST)
