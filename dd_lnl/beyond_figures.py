@@ -107,7 +107,7 @@ def figure_corrections(table: pd.DataFrame) -> mpl.figure.Figure: # of `unabsorb
     groups = list(table.groupby(["dataset", "distiller"], sort=False))
     most = max(len(own) for _, own in groups)
     with theme():
-        figure, axes = plt.subplots(1, len(groups), figsize=(3.4 * len(groups), .16 * most + .8), squeeze=False,
+        figure, axes = plt.subplots(1, len(groups), figsize=(4.2 * len(groups), .16 * most + .9), squeeze=False,
                                     layout="constrained")
         for ax, ((dataset, distiller), own) in zip(axes[0], groups):
             places = np.arange(len(own))
@@ -121,7 +121,7 @@ def figure_corrections(table: pd.DataFrame) -> mpl.figure.Figure: # of `unabsorb
             ax.invert_yaxis()
             ax.axvline(0, color="k", lw=.6)
             ax.set(title=f"{called(dataset)}, {called(distiller)}", xlabel="points given back")
-        axes[0, 0].legend(fontsize=6)
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", fontsize=6)
         plt.close(figure)
     return figure
 
@@ -142,7 +142,7 @@ def figure_privacy(rates: dict) -> mpl.figure.Figure: # as for `privacy.privacy_
             ax.axvline(100 * rate, color="k", lw=.6, ls=":")
             ax.set(title=f"{100 * rate:g} % false positives", xlabel="found [%]")
         axes[0, 0].set_yticks(range(len(ways)), ways)
-        axes[0, 0].invert_yaxis()
+        axes[0, 0].set_ylim(len(ways) - .4, -.6)
         axes[0, -1].legend()
         plt.close(figure)
     return figure

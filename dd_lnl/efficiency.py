@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AGAINST', 'break_even', 'break_evens', 'memory_peaks', 'efficiency_sentences']
 
-# %% ../nbs/13k_efficiency.ipynb #60afec72
+# %% ../nbs/13k_efficiency.ipynb #5b0fc743
 import numpy as np
 import pandas as pd
 
@@ -13,7 +13,7 @@ from .core import InputError
 from .findings import ways
 from .results import labelled
 
-# %% ../nbs/13k_efficiency.ipynb #c628ce12
+# %% ../nbs/13k_efficiency.ipynb #7ed1c9f5
 def break_even(before: float, each: float, # seconds before the first network, and a network, of the set
                other_before: float, other_each: float, # the same of the way that it is compared with
               ) -> float: # networks, from 1; infinite if never
@@ -24,7 +24,7 @@ def break_even(before: float, each: float, # seconds before the first network, a
         return np.inf
     return float(np.ceil(round((before - other_before) / (other_each - each), 9)))
 
-# %% ../nbs/13k_efficiency.ipynb #ec3c9ee4
+# %% ../nbs/13k_efficiency.ipynb #3de3352b
 AGAINST = { # what a set is compared with: columns of `findings.ways`
     "usual training": dict(method="full", selection="noisy_val"),
     "all data, same recipe": dict(family="another recipe", selection="last"),
@@ -59,7 +59,10 @@ def break_evens(frame: pd.DataFrame, # records
     if not rows:
         raise InputError("No distilled set and no training on all the data were computed under the same noise and "
                          "seed: see `dd_lnl status`.")
-    return pd.DataFrame(rows)
+    place = {name: k for k, name in enumerate(AGAINST)}
+    table = pd.DataFrame(rows)
+    order = table.assign(place=table.against.map(place)).sort_values(["place", "dataset", "method", "ipc"])
+    return order.drop(columns="place").reset_index(drop=True)
 
 
 def memory_peaks(frame: pd.DataFrame) -> pd.DataFrame: # records -> dataset, distiller, protocol, mib, device

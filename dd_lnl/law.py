@@ -210,9 +210,11 @@ def law_sentences(errors: pd.DataFrame, # of `prediction_errors`
     kinds = {"rate": "a rate that was left out", "IPC": "the largest size, left out"}
     sentences = []
     for row in errors.to_dict("records"):
-        others = ", ".join(f"{name} {row[name]:.1f}" for name in PREDICTORS if name != "law" and name in row)
-        sentences.append(f"{row['dataset']}, {row['distiller']}, {kinds[row['kind']]}: the law is off by "
-                         f"{row.get('law', np.nan):.1f} points ({others}).")
+        able = [name for name in PREDICTORS if np.isfinite(row.get(name, np.nan))]
+        off = ", ".join(f"{name} {row[name]:.1f}" for name in able)
+        without = "" if "law" in able else "; too few cells for the law"
+        sentences.append(f"{row['dataset']}, {row['distiller']}, {kinds[row['kind']]}: points off on average, {off}"
+                         f"{without}.")
     for key, own in chosen.groupby(OF_LAW, sort=False):
         sentences.append(f"{', '.join(key)}: the size that the law chooses costs {own.regret.mean():.1f} points on "
                          f"average against the best one, the largest size {own.regret_largest.mean():.1f}.")
