@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['DIRECTIVE', 'UNSEEN', 'HEADING_OF_ANOTHER', 'LONGEST', 'GLOSSARY', 'FIGURES_OF', 'ADDRESS', 'SECTIONS',
-           'ORDER_OF_SECTIONS', 'DOCS_CONF', 'readable_page', 'respelled', 'title_and_subtitle', 'signature_of',
-           'public_nodes', 'as_prose', 'described_name', 'api_page', 'glossary_page', 'rules_as_written',
-           'cells_behind', 'commands_for', 'verdict_lines', 'claim_on_profile', 'claims_page', 'findings_page',
-           'further', 'gallery', 'linked_files', 'texts_of', 'turned', 'executed_pages', 'report_page', 'section_page',
-           'notebook_pages', 'sections', 'reference_pages', 'result_pages', 'first_page', 'write_pages', 'lay',
-           'build_docs']
+           'ORDER_OF_SECTIONS', 'FORMULAS', 'DOCS_CONF', 'readable_page', 'respelled', 'title_and_subtitle',
+           'signature_of', 'public_nodes', 'as_prose', 'described_name', 'api_page', 'glossary_page',
+           'rules_as_written', 'cells_behind', 'commands_for', 'verdict_lines', 'claim_on_profile', 'claims_page',
+           'findings_page', 'further', 'gallery', 'linked_files', 'texts_of', 'turned', 'executed_pages', 'report_page',
+           'section_page', 'notebook_pages', 'sections', 'reference_pages', 'result_pages', 'first_page', 'write_pages',
+           'lay', 'build_docs']
 
 # %% ../nbs/14d_docs.ipynb #cc0617e1
 import ast, os, re, shutil
@@ -428,6 +428,10 @@ def lay(root: Path, source: Path, texts: dict, pages: dict): # {path: Markdown},
             shutil.copy(root/file, source/file)
 
 # %% ../nbs/14d_docs.ipynb #b46d89fc
+FORMULAS = """
+.formula { max-width: 100%; overflow-x: auto; overflow-y: hidden; padding: 2px 0; }
+span.formula { display: inline-block; vertical-align: middle; }
+"""
 DOCS_CONF = CONF + """
 html_sidebars = {"**": ["about.html", "searchbox.html", "navigation.html"]}
 html_theme_options |= {"description": "Does dataset distillation remove label noise?", "fixed_sidebar": False}
@@ -440,13 +444,14 @@ def setup(app):
     from docutils.nodes import SkipNode
     from latex2mathml.converter import convert
 
-    def write(display):
+    def write(display, tag):
         def visit(translator, node):
-            translator.body.append(convert(node.astext(), display=display))
+            formula = convert(node.astext(), display=display)
+            translator.body.append(f'<{tag} class="formula">{formula}</{tag}>')
             raise SkipNode
         return visit, None
 
-    app.add_html_math_renderer("mathml", write("inline"), write("block"))
+    app.add_html_math_renderer("mathml", write("inline", "span"), write("block", "div"))
 """
 
 
@@ -460,7 +465,7 @@ def build_docs(root=Path(), # the repository
     shutil.rmtree(work)
     write_pages(root, check_writable(work/"source"))
     (work/"source"/"static").mkdir()
-    (work/"source"/"static"/"report.css").write_text(STYLE)
+    (work/"source"/"static"/"report.css").write_text(STYLE + FORMULAS)
     (work/"source"/"conf.py").write_text(DOCS_CONF)
     run_sphinx(work, to, strict=True)
     shutil.rmtree(work)
