@@ -1,11 +1,13 @@
 """The how-to pages: their files hold methods that work, their commands exist, and a new method runs end to end."""
 import re, shlex, subprocess, sys
+from functools import partial
 
-import click, nbformat, pandas as pd, pytest, torch, typer
+import nbformat, pandas as pd, pytest, torch, typer
 from conftest import ROOT
 
 from dd_lnl import cli, data, methods
 from dd_lnl.core import LabelledImages, generator
+from dd_lnl.networks import call, convnet, initial
 from dd_lnl.profiles import profile
 
 PAGES = {path.stem: nbformat.read(path, 4) for path in sorted((ROOT/"nbs/howto").glob("*.ipynb"))}
@@ -53,7 +55,7 @@ def refusal(words):
     name, *options = words
     try:
         group.commands[name].make_context(name, options)
-    except (click.UsageError, KeyError) as error:
+    except Exception as error: # typer brings its own copy of click, and with it of click's exceptions
         return str(error) or repr(error)
 
 
@@ -84,14 +86,19 @@ def test_a_distiller_in_40_lines(tmp_path, tables_as_before):
 def test_matching_brings_features_closer(tmp_path, tables_as_before):
     methods.load_extension(written("new_distiller", tmp_path)["dm.py"])
     train, _ = data.load("digits")
-    dm, means = methods.DISTILLERS["dm"], []
-    space = data.space("dance", "digits", train.images)
-    few = LabelledImages(train.images, train.labels, train.class_names, space)
+    few = LabelledImages(train.images, train.labels, train.class_names, data.space("dance", "digits", train.images))
+    make = partial(convnet, few.in_shape, 10, 2, 16)
+    others = [(make().body, theta) for theta in initial(lambda: make().body, generator(0, "others"), 5)]
+    dm, gaps = methods.DISTILLERS["dm"], []
     for iterations in (0, 60):
         syn = dm.distil(few, dm.preset("digits", 1, iterations=iterations, width=16), rng=generator(0, "dm"))
-        real = torch.stack([few.inputs()[few.labels == c].mean(0) for c in range(10)])
-        means.append((syn.images - real).square().mean().item())
-    assert means[1] < means[0] # one image a class moves towards the mean of its class
+        gap = 0.
+        for net, theta in others: # networks that it was not matched in
+            features = call(net, theta, few.inputs())
+            real = torch.stack([features[few.labels == c].mean(0) for c in range(10)])
+            gap += (call(net, theta, syn.images) - real).square().mean().item()
+        gaps.append(gap)
+    assert gaps[1] < gaps[0] / 2
 
 
 def test_a_noise_model_and_a_loss(tmp_path, tables_as_before):
@@ -107,7 +114,7 @@ def test_a_noise_model_and_a_loss(tmp_path, tables_as_before):
 
 def test_a_grid_of_ones_own(tmp_path):
     settings = profile(str(written("own_grid", tmp_path)["mine.toml"]))
-    assert len(settings) == 8 and {s.profile for s in settings} == {"mine"}
+    assert len(settings) == 12 and {s.profile for s in settings} == {"mine"}
 
 
 GRID = """
