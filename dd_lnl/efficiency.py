@@ -64,7 +64,7 @@ def break_evens(frame: pd.DataFrame, # records
     order = table.assign(place=table.against.map(place)).sort_values(["place", "dataset", "method", "ipc"])
     return order.drop(columns="place").reset_index(drop=True)
 
-
+# %% ../nbs/13k_efficiency.ipynb #22214ea0
 def memory_peaks(frame: pd.DataFrame) -> pd.DataFrame: # records -> dataset, distiller, protocol, mib, device
     "The largest peak of each way, an upper bound of what it needs."
     records = labelled(frame)
