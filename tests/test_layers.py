@@ -121,6 +121,7 @@ def test_trespasses_are_seen(line):
 TWINS = {
     "distil": "a distiller's, and the stage that calls it", "pretrain": "likewise",
     "load": "data, and records", "main": "two commands",
+    "SHARE": "of a thread's work, and of wrong labels: the keys hold the one, the hash of the frozen rules the other",
     **dict.fromkeys(["block_value", "block_jvp", "block_vjp", "block_vjp_dot", "convolve"], "the same, for a CPU"),
 }
 
