@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 from selenium.webdriver.common.by import By
 
-SOURCES = ["settings.ini", "setup.py", "pyproject.toml", "README.md", "LICENSE", "Snakefile", "dd_lnl",
+SOURCES = ["settings.ini", "setup.py", "pyproject.toml", "README.md", "LICENSE", "Snakefile", "config", "dd_lnl",
            "nbs/experiments"]
 RANDOM = ["--distiller=random", "--protocol=dance", "--ipcs=1", "--n-eval=1"]
 TINY = """[[settings]]
