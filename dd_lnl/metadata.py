@@ -20,7 +20,7 @@ from .core import InputError, read_json, whole_file, write_json
 from .engine import FIGURES
 from .report import distinct, executed_notebooks
 from .results import load
-from .verify import moderated, numbers_of, paired
+from .tolerance import moderated, numbers_of, paired
 from .words import ALT_TEXTS
 
 # %% ../nbs/17b_metadata.ipynb #ed8a8a9e

@@ -6,8 +6,9 @@ from conftest import ROOT
 from typer.testing import CliRunner
 
 from dd_lnl import cli, profiles, training, verify
+from dd_lnl.tolerance import SET_SHARES, kinds_of_cells, moderated, numbers_of, origin_of, paired
 from dd_lnl.verdicts import CLAIMS
-from dd_lnl.verify import Run, compare, is_reproduced, kinds_of_cells, moderated, numbers_of, origin_of, paired
+from dd_lnl.verify import Run, compare, is_reproduced
 
 @pytest.fixture(scope="module")
 def digits(): return verify.read_run(ROOT/"outputs"/"digits")
@@ -51,7 +52,7 @@ def resampled(numbers, rng):
 
 def new_draw(numbers, rng):
     "Every mean as that of a new draw of networks and sets: the most that the tolerance allows for."
-    share = numbers.distiller.map(lambda distiller: verify.SET_SHARES[origin_of(distiller)])
+    share = numbers.distiller.map(lambda distiller: SET_SHARES[origin_of(distiller)])
     draws = rng.standard_normal(len(numbers)) * numbers.sd * np.sqrt(2 / numbers.n + 2 * share)
     return numbers.assign(mean=numbers["mean"] + draws)
 
