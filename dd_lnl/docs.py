@@ -25,7 +25,8 @@ from .report import (CONF, READING_ORDER, STYLE, entitled, executed_notebooks, f
 from .results import load, transitions
 from .theory import gaps
 from .verdicts import CLAIMS, FROZEN, claims
-from .words import ALT_TEXTS, BASELINE_NAMES, as_markdown, called, front_page, interval_text, outcome
+from .words import (ALT_TEXTS, BASELINE_NAMES, as_markdown, called, front_page, interval_text, outcome,
+                          profile_options)
 
 # %% ../nbs/14d_docs.ipynb #e5be6aed
 DIRECTIVE = re.compile(r"^#\| *(\w+).*\n?", re.M)
@@ -203,8 +204,8 @@ def cells_behind(claim, frame: pd.DataFrame) -> list: # records -> their names
 # %% ../nbs/14d_docs.ipynb #58b36b8d
 def commands_for(profile: str, frame: pd.DataFrame) -> str: # Markdown
     "What computes a profile's records, and what judges them."
-    copy = " --cifar10 cifar10-jpeg" if "cifar10-jpeg" in set(frame.dataset) else ""
-    return f"`dd_lnl reproduce --profile {profile}{copy}`, then `dd_lnl figures --profile {profile}{copy}`"
+    options = profile_options(profile, frame)
+    return f"`dd_lnl reproduce {options}`, then `dd_lnl figures {options}`"
 
 
 def verdict_lines(table: pd.DataFrame) -> list: # from `verdicts.claims`, of one claim -> Markdown

@@ -21,7 +21,7 @@ from .engine import FIGURES
 from .report import distinct, executed_notebooks
 from .results import load
 from .tolerance import moderated, numbers_of, paired
-from .words import ALT_TEXTS
+from .words import ALT_TEXTS, profile_options
 
 # %% ../nbs/17b_metadata.ipynb #ed8a8a9e
 LICENCE = "https://spdx.org/licenses/Apache-2.0"
@@ -89,9 +89,8 @@ def day_of_run(notebooks: dict) -> str: # from `report.executed_notebooks` -> "2
 # %% ../nbs/17b_metadata.ipynb #d88c7350
 def action_of(home: Path, frame, parts: list) -> dict: # records; references to what was made
     "The run that made a profile's records."
-    copy = " --cifar10 cifar10-jpeg" if "cifar10-jpeg" in set(frame.dataset) else ""
     commits, devices = (distinct(frame.get(name, ())) for name in ("commit", "device"))
-    return {"@id": "#run", "@type": "CreateAction", "name": f"dd_lnl reproduce --profile {home.name}{copy}",
+    return {"@id": "#run", "@type": "CreateAction", "name": f"dd_lnl reproduce {profile_options(home.name, frame)}",
             "description": f"Computed on {devices}, from commit {commits}.", "instrument": {"@id": "#dd_lnl"},
             "result": parts}
 

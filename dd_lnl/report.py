@@ -37,9 +37,11 @@ def parameters_of(notebook: dict) -> dict: # {} for a figure, which has no setti
     return {"distiller": "full", "protocol": "full"} | parameters
 
 # %% ../nbs/14a_report.ipynb #65037ff0
-def series(dataset, noise, tau, distiller, protocol, **_) -> str: # tau: None or not a number where nobody set a rate
+def series(dataset, noise, tau, distiller, protocol, # tau: None or not a number where nobody set a rate
+           imbalance=1., correction="none", **_) -> str:
     "A cell's name without its size and seed."
-    cell = Cell("", dataset, noise, None if tau != tau else tau, distiller, protocol, None, 0)
+    rate = None if tau != tau else tau
+    cell = Cell("", dataset, noise, rate, distiller, protocol, None, 0, imbalance, correction)
     return cell.id.removesuffix("_all_seed0")
 
 
@@ -49,8 +51,10 @@ def makers(notebooks: dict) -> dict: # {series: {seed: name of the notebook}}
     for name, notebook in notebooks.items():
         setting = parameters_of(notebook)
         for entry in (setting["distiller"], *setting.get("controls", [])) if setting else ():
-            distiller, _, protocol = entry.partition("@")
-            own = setting | {"distiller": distiller, "protocol": protocol or setting["protocol"]}
+            control, _, protocol = entry.partition("@")
+            distiller, _, correction = control.partition("+")
+            own = setting | {"distiller": distiller, "protocol": protocol or setting["protocol"],
+                             "correction": correction or setting.get("correction", "none")}
             made_by[series(**own)][setting["seed"]] = name
     return made_by
 

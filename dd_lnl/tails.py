@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['THIRDS', 'OF_CELL', 'WAY_OF_CELL', 'RIVALS', 'part_of', 'recall_rows', 'recalls', 'by_part', 'losses',
-           'with_intervals', 'against_rivals', 'tail_sentences']
+           'against_rivals', 'tail_sentences']
 
 # %% ../nbs/13h_tails.ipynb #5a1d53a1
 import numpy as np
@@ -12,8 +12,8 @@ import pandas as pd
 
 from .checks import read_any_json
 from .core import InputError
+from .findings import over_all_seeds
 from .results import home, is_whole
-from .significance import interval, p_above, samples_of, two_sided
 
 # %% ../nbs/13h_tails.ipynb #2bd3f437
 THIRDS = ("head", "middle", "tail")
@@ -72,19 +72,6 @@ def losses(table: pd.DataFrame) -> pd.DataFrame: # of `recalls` -> WAY_OF_CELL, 
     lost = both[[*key, "imbalance"]].assign(**{name: both[f"{name}_balanced"] - both[name] for name in THIRDS})
     return lost.assign(own=lost["tail"] - lost["head"])
 
-
-def with_intervals(values: pd.DataFrame, # a row a seed
-                   group: list, column: str, level: float = .05,
-                  ) -> pd.DataFrame: # group, mean, low, high, p (two-sided), seeds; nan for one seed
-    "Means over seeds with intervals, without a correction for many."
-    rows = []
-    for key, own in values.groupby(group, dropna=False, sort=False):
-        one = samples_of([own[column].to_list()])
-        low, high = interval(one, [], level) if len(own) > 1 else (np.nan, np.nan)
-        p = two_sided(p_above(one)[0], p_above(one, sign=-1)[0]) if len(own) > 1 else np.nan
-        rows.append(dict(zip(group, key)) | dict(mean=own[column].mean(), low=low, high=high, p=p, seeds=len(own)))
-    return pd.DataFrame(rows, columns=[*group, "mean", "low", "high", "p", "seeds"])
-
 # %% ../nbs/13h_tails.ipynb #2f82868e
 RIVALS = { # name: columns of `by_part`; a protocol of None is the set's own
     "all data, same recipe": dict(distiller="full", protocol=None, selection="last"),
@@ -118,9 +105,9 @@ def tail_sentences(rivals: pd.DataFrame) -> list: # of `against_rivals`
     sentences = []
     group = ["dataset", "distiller", "imbalance", "rival"]
     per_seed = rivals.groupby([*group, "seed"], as_index=False, sort=False)["tail"].mean()
-    for row in with_intervals(per_seed, group, "tail").to_dict("records"):
-        surely = "undecided" if not row["p"] <= .05 else "worse" if row["mean"] < 0 else "better"
-        within = "" if np.isnan(row["low"]) else f" [{row['low']:+.1f}, {row['high']:+.1f}]"
+    for row in over_all_seeds(per_seed.rename(columns={"tail": "difference"}), group).to_dict("records"):
+        surely = {"above": "better", "below": "worse"}.get(row["outcome"], row["outcome"])
+        within = f" [{row['low']:+.1f}, {row['high']:+.1f}]" if np.isfinite(row["low"]) else ""
         sentences.append(f"{row['dataset']}, {row['distiller']}, imbalance {row['imbalance']:g}: the tail's recall is "
-                         f"{row['mean']:+.1f} points{within} beside {row['rival']} ({surely}, {row['seeds']} seeds).")
+                         f"{row['difference']:+.1f} points{within} beside {row['rival']} ({surely}, {row['seeds']} seeds).")
     return sentences

@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['NAMES', 'REAL_NAMES', 'BASELINE_NAMES', 'STEP_NAMES', 'SCALE', 'MISSING_BASELINES', 'KINDS_OF_COMPARISON',
            'NUMBERS_OF', 'ALT_TEXTS', 'CAPTIONS', 'SAME_CAPTION', 'STARS', 'RANDOM', 'COLUMN_NAMES', 'called',
-           'and_list', 'at_sizes', 'accuracy_text', 'interval_text', 'spread', 'budget', 'scale_of', 'wide', 'page',
-           'write_tables', 'missing_points', 'figure_summary', 'sizes_needed', 'robust_trainings', 'at_label',
-           'idea_summary', 'more_and_less', 'halves', 'all_in_part_or_not', 'corollaries_summary', 'absorbed_summary',
-           'credit_summary', 'way_name', 'difference_text', 'comparison_summary', 'settings_summary', 'way_text',
-           'seconds_text', 'advice_summary', 'advice_page', 'deciding_accuracies', 'deciding_sizes', 'deciding_rate',
-           'deciding_cost', 'deciding_numbers', 'with_numbers', 'caption', 'as_markdown', 'outcome', 'star',
-           'claims_summary', 'claim_clause', 'verdicts_note', 'counts_of_verdicts', 'overview', 'starred',
-           'levels_text', 'short_comparisons', 'share_ranges', 'headlines', 'bullets', 'front_page']
+           'and_list', 'at_sizes', 'accuracy_text', 'interval_text', 'spread', 'budget', 'scale_of', 'profile_options',
+           'wide', 'page', 'write_tables', 'missing_points', 'figure_summary', 'sizes_needed', 'robust_trainings',
+           'at_label', 'idea_summary', 'more_and_less', 'halves', 'all_in_part_or_not', 'corollaries_summary',
+           'absorbed_summary', 'credit_summary', 'way_name', 'difference_text', 'comparison_summary',
+           'settings_summary', 'way_text', 'seconds_text', 'advice_summary', 'advice_page', 'deciding_accuracies',
+           'deciding_sizes', 'deciding_rate', 'deciding_cost', 'deciding_numbers', 'with_numbers', 'caption',
+           'as_markdown', 'outcome', 'star', 'claims_summary', 'claim_clause', 'verdicts_note', 'counts_of_verdicts',
+           'overview', 'starred', 'levels_text', 'short_comparisons', 'share_ranges', 'headlines', 'bullets',
+           'front_page']
 
 # %% ../nbs/13c_words.ipynb #0b6f7fda
 from pathlib import Path
@@ -110,6 +111,11 @@ def scale_of(frame: pd.DataFrame) -> list: # of strings, a data set each
         if texts:
             clauses.append(f"{called(dataset)}: {', '.join(texts)}")
     return clauses
+
+
+def profile_options(profile: str, frame: pd.DataFrame) -> str: # its records
+    "The options of a command that name a profile and the copy of the data that its records are of."
+    return f"--profile {profile}" + " --cifar10 cifar10-jpeg" * ("cifar10-jpeg" in set(frame.dataset))
 
 
 def _budget_of(name, changes): # iterations 300/100 of 10001
