@@ -109,5 +109,6 @@ def tail_sentences(rivals: pd.DataFrame) -> list: # of `against_rivals`
         surely = {"above": "better", "below": "worse"}.get(row["outcome"], row["outcome"])
         within = f" [{row['low']:+.1f}, {row['high']:+.1f}]" if np.isfinite(row["low"]) else ""
         sentences.append(f"{row['dataset']}, {row['distiller']}, imbalance {row['imbalance']:g}: the tail's recall is "
-                         f"{row['difference']:+.1f} points{within} beside {row['rival']} ({surely}, {row['seeds']} seeds).")
+                         f"{row['difference']:+.1f} points{within} beside {row['rival']} "
+                         f"({surely}, {row['seeds']} seeds).")
     return sentences
