@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 SHIPPED = [Path("Snakefile"), *sorted(Path("nbs/experiments").glob("*.ipynb"))] # what the commands execute
-SCHEMA = Path("config/schema.yaml") # which the Snakefile reads where it lies
+READ = [Path("config/schema.yaml"), Path("environment.yml")] # what the Snakefile reads, each where it lies
 
 
 class BuildWithNotebooks(build_py):
@@ -20,11 +20,12 @@ class BuildWithNotebooks(build_py):
         folder.mkdir(parents=True, exist_ok=True)
         for path in SHIPPED:
             shutil.copy(path, folder)
-        (folder/SCHEMA).parent.mkdir(exist_ok=True)
-        shutil.copy(SCHEMA, folder/SCHEMA)
+        for path in READ:
+            (folder/path).parent.mkdir(exist_ok=True)
+            shutil.copy(path, folder/path)
 
     def get_source_files(self):
-        return [*super().get_source_files(), "settings.ini", str(SCHEMA), *map(str, SHIPPED)]
+        return [*super().get_source_files(), "settings.ini", *map(str, READ + SHIPPED)]
 
 
 cfg = ConfigParser(delimiters=["="])

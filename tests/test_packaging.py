@@ -6,8 +6,8 @@ import pytest
 from conftest import ROOT
 from selenium.webdriver.common.by import By
 
-SOURCES = ["settings.ini", "setup.py", "pyproject.toml", "README.md", "LICENSE", "Snakefile", "config", "dd_lnl",
-           "nbs/experiments"]
+SOURCES = ["settings.ini", "setup.py", "pyproject.toml", "README.md", "LICENSE", "Snakefile", "config",
+           "environment.yml", "dd_lnl", "nbs/experiments"]
 RANDOM = ["--distiller=random", "--protocol=dance", "--ipcs=1", "--n-eval=1"]
 TINY = """[[settings]]
 dataset = "digits"
@@ -45,7 +45,8 @@ def without_repository(**more):
 def test_it_ships_what_its_commands_execute(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     shipped = {Path(name).name for name in names if name.startswith("dd_lnl/notebooks/")}
-    assert shipped == {"Snakefile"} | {path.name for path in (ROOT/"nbs/experiments").glob("*.ipynb")}
+    notebooks = {path.name for path in (ROOT/"nbs/experiments").glob("*.ipynb")}
+    assert shipped == notebooks | {"Snakefile", "schema.yaml", "environment.yml"}
     [entry_points] = [name for name in names if name.endswith("entry_points.txt")]
     assert "dd_lnl = dd_lnl.cli:main" in zipfile.ZipFile(wheel).read(entry_points).decode()
 
