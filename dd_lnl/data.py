@@ -183,7 +183,7 @@ def subset(train: LabelledImages,
            rng: torch.Generator,
            labels: torch.Tensor = None, # (n,) the classes to draw from; None: those of `train`
           ) -> torch.Tensor: # (per_class * n_classes,) int64, ascending, on the CPU
-    "The places of a random subset with the same number of images in each class."
+    "The indices of a random subset with the same number of images in each class."
     labels = train.labels if labels is None else labels
     counts = labels.cpu().bincount(minlength=train.n_classes)
     if counts.min() < per_class:
@@ -210,7 +210,7 @@ def tail(train: LabelledImages,
          rng: torch.Generator,
          labels: torch.Tensor = None, # (n,) the classes to draw from; None: those of `train`
         ) -> torch.Tensor: # (n',) int64, ascending, on the CPU
-    "The places of a random subset with a long tail; an `InputError` where a class would be empty."
+    "The indices of a random subset with a long tail; an `InputError` where a class would be empty."
     labels = train.labels if labels is None else labels
     classes = members(labels, train.n_classes)
     largest = min(map(len, classes)) # so that every class has its share, whichever comes first
@@ -224,7 +224,7 @@ def tail(train: LabelledImages,
 # %% ../nbs/01_data.ipynb #c8cdbb7a
 def resplit(train: LabelledImages, test: LabelledImages, # with clean labels
             rng: torch.Generator) -> tuple: # (train, test)
-    "Training and test images drawn anew from both, class by class."
+    "A new random split of all images, class by class, with the old numbers of test images."
     images, labels = torch.cat([train.images, test.images]), torch.cat([train.labels, test.labels])
     is_test = torch.zeros(len(labels), dtype=torch.bool)
     sizes = test.labels.cpu().bincount(minlength=test.n_classes).tolist()

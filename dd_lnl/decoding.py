@@ -22,11 +22,11 @@ SCALED = ("PNG", "PPM") # Pillow reads their 16-bit values into 32-bit integers,
 
 
 class Unreadable(ValueError):
-    "Why the pixels of a file cannot be taken for an image."
+    "The pixels of a file have no known meaning; the message says why."
 
 
 def upright(image): # a Pillow image -> a Pillow image
-    "The picture as the camera was held."
+    "The picture, turned upright by its EXIF orientation."
     from PIL import Image
     try:
         turn = TURNS.get(image.getexif().get(0x0112))
@@ -36,7 +36,7 @@ def upright(image): # a Pillow image -> a Pillow image
 
 
 def to_bytes(image): # a Pillow image of numbers wider than 8 bits -> a grey Pillow image
-    "The numbers of a wide grey image on the scale from 0 to 255."
+    "A wide grey image on the scale from 0 to 255; `Unreadable` where the scale is unknown."
     from PIL import Image
     values = np.asarray(image).astype(np.float64)
     if image.mode == "F":
@@ -87,7 +87,7 @@ def attempt(data, size): # bytes, or None for a file that is missing -> pixels, 
 
 # %% ../nbs/01b_decoding.ipynb #0ef3302d
 def serve(requests, answers): # binary streams
-    "Decodes what is asked for until nothing more is asked."
+    "Answers lists of files with lists of results, until the requests end."
     while True:
         try:
             files, size = pickle.load(requests)
@@ -98,7 +98,7 @@ def serve(requests, answers): # binary streams
 
 
 def serve_standard_streams():
-    "What a worker does from its start to its end."
+    "The main function of a worker process."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     serve(sys.stdin.buffer, sys.stdout.buffer)
 

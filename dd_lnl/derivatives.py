@@ -212,7 +212,7 @@ BLOCK = Rule(block_value, block_vjp, block_jvp, block_vjp_dot) # of norm, ReLU a
 
 
 def uses_block(net, theta) -> bool:
-    "Whether norm, ReLU and pool are one layer."
+    "Whether norm, ReLU and pool can be one layer for these parameters."
     return isinstance(net.body[1], nn.GroupNorm) and net.body.has_kernels(theta)
 
 
@@ -243,7 +243,7 @@ def join_gradients(p_bars): # list of tensors -> (P,), None if it is empty
 
 
 def trace(net, theta, x): # (P,), (n, C, H, W) -> (n, n_classes), list with one entry a layer
-    "The output, and what the derivatives need of every layer."
+    "The output, and the residuals of every layer."
     residuals = []
     if uses_block(net, theta):
         x = x.contiguous(memory_format=torch.channels_last)

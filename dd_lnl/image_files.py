@@ -125,7 +125,7 @@ def _note(sentence):
 
 
 def _note_twins(index, digests): # {place: hash of the pixels}
-    "Say which test images are training images, too."
+    "Report which test images have the pixels of a training image."
     first = {}
     for place, digest in digests.items():
         if not index.is_test[place]:
@@ -167,7 +167,7 @@ def stamp(file) -> tuple: # name, length, time of change
 
 
 def check_size(size):
-    "Refuses a side that no image can have."
+    "An `InputError` for a side that no image can have."
     if size is not None and not 1 <= size <= 4096:
         raise InputError(f"size={size} is no side of an image: give pixels from 1 to 4096.")
 

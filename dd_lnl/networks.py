@@ -25,7 +25,7 @@ FUSED = ("cuda",) # kinds of devices with a kernel for norm, ReLU and pool
 
 
 class Blocks(nn.Sequential):
-    "Layers that treat every image alone; a CPU takes a large batch in pieces that fit its cache."
+    "Layers that treat every image independently; on a CPU a large batch is cut into pieces that fit the cache."
     def __init__(self, *layers,
                  map_floats, # size of one image's widest map
                  standard=False): # convolution, instance norm or none, ReLU and pool, on even sides throughout
@@ -44,7 +44,7 @@ class Blocks(nn.Sequential):
         return torch.cat([run(part) for part in x.split(self.piece)])
 
     def has_kernels(self, like: torch.Tensor) -> bool: # like: inputs or parameters
-        "Whether the kernels of a CPU do for these layers."
+        "Whether the CPU kernels can compute these layers."
         if not self.standard or like.device.type != "cpu" or rounded(like)[0] is not like: # bf16 is for plain layers
             return False
         from dd_lnl import fused_cpu # here, because a GPU need not wait for numba
@@ -74,7 +74,7 @@ def _has_kernel(x, norm, activation) -> bool:
 
 # %% ../nbs/03_networks.ipynb #27af58d0
 def compiled(blocks: Blocks, x): # (n, C, H, W) -> (n, features)
-    "The function of standard blocks, with a CPU's kernels."
+    "The output of standard blocks, computed with the CPU kernels."
     from dd_lnl.fused_cpu import ConvolutionBlock
     *layers, flatten = blocks
     x = x.contiguous(memory_format=torch.channels_last)
@@ -110,7 +110,7 @@ NORMS = {"instance": instance_norm, "none": lambda channels: nn.Identity()}
 
 
 def depth_for(in_shape) -> int: # 2 for 8 pixels a side, 3 for 28 and 32, 4 for 64, 5 for 128
-    "The literature's depth for an image size: as many blocks as leave about 4x4 pixels, at least two."
+    "The usual depth for an image size: as many blocks as leave about 4x4 pixels, at least two."
     return max(2, round(log2(min(in_shape[1:]) / 4)))
 
 
@@ -164,7 +164,7 @@ def flat_parameters(module) -> torch.Tensor: # (P,)
 
 
 @lru_cache(maxsize=16)
-def parameter_shapes(module) -> dict: # asking a module takes as long as a small convolution
+def parameter_shapes(module) -> dict: # cached, because reading a module takes as long as a small convolution
     "The shape of every parameter, by name."
     return {name: p.shape for name, p in module.named_parameters()}
 
