@@ -137,7 +137,7 @@ NOISY = (.2, .4, .6, .8) # the paper's rates
 
 
 def readable(cases: pd.DataFrame) -> pd.DataFrame: # of one method -> a case a rate; reading: the rate or nan
-    "The rate that Corollary II reads off is near the true one, under symmetric noise."
+    "The rate that Corollary II infers is near the true one, under symmetric noise."
     cases = cases[(cases.kind == "sym") & (cases.tau > 0)]
     if set(NOISY) - set(cases.tau):
         return cases[:0]
@@ -366,7 +366,7 @@ def claims(frame: pd.DataFrame, # records, from `load`
 
 # %% ../nbs/13b_verdicts.ipynb #114950d1
 def code_of(function) -> str:
-    "What a function does, with the values that it closes over, as text."
+    "The behaviour of a function, with the values in its closure, as text."
     tree = behaviour(ast.parse(textwrap.dedent(inspect.getsource(function))))
     values = [cell.cell_contents for cell in inspect.unwrap(function).__closure__ or ()]
     return f"{tree}{[code_of(value) if callable(value) else repr(value) for value in values]}"
