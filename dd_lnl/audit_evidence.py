@@ -79,7 +79,8 @@ def path_rows(paths: dict) -> list: # the measured paths, {"audit": facts, "clea
             both("commands after the installation", lambda path: path["commands"]),
             both("minutes", lambda path: f"{path['minutes']:.1f}"),
             both(f"wrong labels among the {audit['n_wrong']} most suspicious", lambda path: path["found"]),
-            both("estimated share of wrong labels", lambda path: path["rate"]),
+            both(f"estimated share of wrong labels, where {100 * audit['n_wrong'] / audit['n']:.0f} % are wrong",
+                 lambda path: path["rate"]),
             both("what is left behind", lambda path: path["leaves"])]
 
 

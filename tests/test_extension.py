@@ -1,7 +1,11 @@
 """Methods from a file of one's own: their keys follow the file, and what is wrong with it is said in a sentence."""
-import pytest
-from dd_lnl import methods
+import pytest, torch
+from typer.testing import CliRunner
+
+from dd_lnl import cli, methods
 from dd_lnl.core import InputError
+from dd_lnl.exchange import evaluate_folder, export_set, read_ours
+from dd_lnl.experiment import evaluated
 from dd_lnl.profiles import profile
 from dd_lnl.setting import setting
 from dd_lnl.store import distilled, experts, experts_key, prepare, record_key, set_key
@@ -33,6 +37,13 @@ def noise(train, tau, seed): return (train.labels + 1) % train.n_classes
 def loss(logits, y): return (logits.softmax(1) - y).abs().sum(1).mean()
 SYNTHETIC = {"next": noise}
 ROBUST = {"mae": loss}
+"""
+GRID = """[[settings]]
+dataset = "digits"
+noise = "sym"
+tau = 0.2
+distiller = ["mine", "dance"]
+extension = "mine.py"
 """
 
 
@@ -129,7 +140,31 @@ def test_a_wrong_preset_is_refused(write, old, new, says):
 
 def test_profile_names_the_file_beside_it(write, tmp_path):
     write(DISTILLER)
-    (tmp_path/"grid.toml").write_text('[[settings]]\ndataset = "digits"\nnoise = "sym"\ntau = 0.2\n'
-                                      'distiller = ["mine", "dance"]\nextension = "mine.py"\n')
+    (tmp_path/"grid.toml").write_text(GRID)
     settings = profile(str(tmp_path/"grid.toml"))
     assert [s.extension for s in settings] == [str(tmp_path/"mine.py")] * 2
+
+
+def test_the_plan_says_that_nobody_knows_what_it_costs(write, tmp_path):
+    write(DISTILLER)
+    (tmp_path/"grid.toml").write_text(GRID)
+    plan = ["plan", "--profile", str(tmp_path/"grid.toml"), "--folder", str(tmp_path)]
+    lines = CliRunner().invoke(cli.app, plan).output.splitlines()
+    [mine], [dance] = ([line for line in lines if f" {name} " in line] for name in ("mine", "dance"))
+    assert "unknown" in mine and "unknown" not in dance
+    assert lines[-1].endswith("without 1 whose distiller nobody has timed: compute one of their cells")
+
+
+def test_an_exported_set_needs_its_method_no_more(write, tmp_path):
+    path = write(DISTILLER)
+    s = setting(distiller="mine", extension=path, folder=str(tmp_path/"outputs"), ipcs=[2], n_eval=1, judge_steps=30)
+    ready, cell = prepare(s), s.cells[0].id
+    syn = distilled(s, ready, 2, experts(s, ready))
+    record = evaluated(s, ready, 2, syn)
+    with pytest.raises(InputError, match="made with mine of mine.py: name that file, as --extension"):
+        export_set(s.home, cell, tmp_path/"out")
+    to = export_set(s.home, cell, tmp_path/"out", extension=path)
+    methods.forget(path)
+    loaded, manifest = read_ours(to)
+    assert manifest["distiller"] == "mine" and torch.allclose(loaded.images, syn.images, atol=1e-5)
+    assert evaluate_folder(to, n_eval=1) == pytest.approx(record["accuracies"], abs=.02)

@@ -1,5 +1,5 @@
-"""A built wheel works without the repository: it brings the notebooks that its commands execute."""
-import json, os, re, shutil, subprocess, sys, time, venv, zipfile
+"""A built wheel works without the repository, and a fresh clone does what its README promises."""
+import json, os, re, shlex, shutil, subprocess, sys, time, venv, zipfile
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,14 @@ ipcs = [1]
 n_eval = 1
 changes = {iterations = 4, n_experts = 1, expert = {epochs = 1}}
 """
+FEW = """[[settings]]
+dataset = "digits"
+noise = "sym"
+tau = 0.4
+distiller = "dance"
+controls = ["full", "random"]
+ipcs = [1]
+""" # cells of the profile digits, as they are there
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +169,51 @@ def test_a_stranger_opens_the_report(stranger, browser):
     assert f"About {paths['audit']['rate'].split(' (')[0]} of the labels are wrong" in text
     pictures = browser.find_elements(By.CSS_SELECTOR, ".grid img")
     assert len(pictures) == 60 and all(int(image.get_property("naturalWidth")) == 64 for image in pictures)
+
+
+# A first user with a clone: from the README's first command to its last line.
+@pytest.fixture
+def clone(tmp_path):
+    "A fresh clone of what is committed."
+    if not (ROOT/".git").exists():
+        pytest.skip("not a git checkout")
+    subprocess.run(["git", "clone", "--quiet", ROOT, tmp_path/"dd_lnl"], check=True)
+    yield tmp_path/"dd_lnl"
+    shutil.rmtree(tmp_path/"dd_lnl/.venv", ignore_errors=True) # 6 GB
+
+
+def in_clone(clone, *command):
+    return subprocess.run(command, cwd=clone, env=without_repository(), capture_output=True, text=True)
+
+
+def first_command(readme): # its text -> a list of words
+    "The first command that the README shows."
+    block = re.search(r"```sh\n(.*?)```", readme, re.S)[1]
+    return shlex.split(block.splitlines()[0], comments=True)
+
+
+def make_few(clone):
+    "Write a profile of a few cells whose committed records are those of the digits; the option that chooses it."
+    (clone/"few.toml").write_text(FEW)
+    (clone/"outputs/few/records").mkdir(parents=True)
+    for kind in ("dance_dance_ipc1", "full_dance_all", "random_dance_ipc1"):
+        shutil.copy(clone/f"outputs/digits/records/digits_sym0.4_{kind}_seed0.json", clone/"outputs/few/records")
+    return "PROFILE=few.toml"
+
+
+WHOLE = pytest.mark.skipif("WHOLE_ARTIFACT" not in os.environ, reason="takes an hour: set WHOLE_ARTIFACT=1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", ["few", pytest.param("digits", marks=WHOLE)])
+def test_a_stranger_reproduces(clone, profile):
+    "A new environment, the cells computed anew, figures, a report, and the sentence that it was reproduced."
+    readme = (clone/"README.md").read_text()
+    options = [make_few(clone)] if profile == "few" else []
+    n_cells = len(list((clone/f"outputs/{profile}/records").iterdir()))
+    said, minutes = timed(in_clone, clone, *first_command(readme), *options)
+    print(f"{n_cells} cells: {minutes:.1f} minutes, packages included")
+    assert re.match(rf"reproduced: {n_cells} of {n_cells} cells ", said.splitlines()[-1])
+    assert f"report: outputs/{profile}/report/index.html" in said
+    promised = float(re.search(r"takes about (\d+) minutes", readme)[1])
+    assert minutes < 1.5 * promised # the promise counts cells, not packages and figures

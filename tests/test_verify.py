@@ -1,12 +1,16 @@
 """`dd_lnl verify`: imagined rounding passes, planted faults are found by accuracies alone, and the command says so."""
 import json, os, shutil, subprocess, sys
+from dataclasses import replace
 
 import numpy as np, pytest
 from conftest import ROOT
 from typer.testing import CliRunner
 
-from dd_lnl import cli, profiles, training, verify
+from dd_lnl import cli, evaluation, noise, profiles, training, verify
+from dd_lnl.evaluation import judge_network
+from dd_lnl.noise import corrupt, symmetric
 from dd_lnl.tolerance import SET_SHARES, kinds_of_cells, moderated, numbers_of, origin_of, paired
+from dd_lnl.training import fit
 from dd_lnl.verdicts import CLAIMS
 from dd_lnl.verify import Run, compare, is_reproduced
 
@@ -265,19 +269,52 @@ def test_make_artifact_ends_with_the_comparison(are_earlier, code, calls, tmp_pa
     assert bool(ended.returncode) == (are_earlier and code == 1)
 
 
-# Cells that are computed anew.
-@pytest.mark.slow
-@pytest.mark.parametrize("is_broken", [False, True])
-def test_a_broken_augmentation_is_found(is_broken, digits, tmp_path, monkeypatch):
-    parts = [part for s in profiles.profile("digits") for part in s.parts]
-    sample = [(part, cell) for part in parts for cell in part.cells[:1]
-              if (part.distiller, part.protocol) == ("random", "dance")]
-    if is_broken:
-        monkeypatch.setattr(training, "apply_augmentation", lambda x, draws: x)
-    fresh = verify.recompute_sample(sample, tmp_path)
-    outcome = compare(digits, Run(fresh, {}, "here"), only=[cell.id for _, cell in sample])
+# Cells that are computed anew, with a fault in the code or with other roundings.
+def another_seed(labels, T, seed=0): return corrupt(labels, T, seed + 1)
+def half_the_rate(n_classes, tau): return symmetric(n_classes, tau / 2)
+def half_as_wide(arch, images, p): return judge_network(arch, images, replace(p, width=p.width // 2))
+
+
+def half_as_long(net, thetas, x, y, recipe, *more, **how):
+    return fit(net, thetas, x, y, replace(recipe, epochs=recipe.epochs // 2), *more, **how)
+
+
+PLANTED = { # a fault: the module and the name in it, what stands there instead, whether a field of the record tells
+    "another rate": (noise, "symmetric", half_the_rate, True),
+    "another seed": (noise, "corrupt", another_seed, True),
+    "no augmentation": (training, "apply_augmentation", lambda x, draws: x, False),
+    "half the steps": (evaluation, "fit", half_as_long, False),
+    "half the width": (evaluation, "judge_network", half_as_wide, False),
+}
+FEW = [("full", None), ("random", 10)] # distiller and IPC
+
+
+def recomputed(committed, folder, **changes):
+    "A few cheap cells at high rates, computed anew with some options changed, beside the committed ones."
+    parts = [part for s in profiles.profile("digits") for part in s.parts
+             if part.protocol == "dance" and part.noise == "sym" and part.tau in (.6, .8)]
+    sample = [(replace(part, **changes), cell) for part in parts for cell in part.cells
+              if (cell.distiller, cell.ipc) in FEW]
+    fresh = verify.recompute_sample(sample, folder)
+    outcome = compare(committed, Run(fresh, {}, "here"), only=[cell.id for _, cell in sample])
     print(verify.in_words(outcome))
-    assert is_reproduced(outcome) != is_broken
+    return outcome
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_fault_in_the_code_is_found(fault, digits, tmp_path, monkeypatch):
+    module, name, faulty, field_tells = PLANTED[fault]
+    monkeypatch.setattr(module, name, faulty)
+    outcome = recomputed(digits, tmp_path)
+    assert not is_reproduced(outcome)
+    assert (set(outcome.cells.state) == {"another experiment"}) == field_tells
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_another_number_of_threads_passes(threads, digits, tmp_path):
+    assert is_reproduced(recomputed(digits, tmp_path, threads=threads))
 
 
 @pytest.mark.slow
