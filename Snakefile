@@ -7,6 +7,8 @@ from snakemake.utils import validate
 
 validate(config, "config/schema.yaml")
 plan = json.loads(Path(config["plan"]).read_text())
+# The first of a plan starts first: its early results are the ones that say something.
+urgency = {name: place for kind in ("settings", "figures") for place, name in enumerate(reversed(plan[kind]), 1)}
 
 rule settings:
     input: [f"settings/{name}" for name in plan["settings"]]
@@ -20,6 +22,7 @@ rule notebook:
     output: touch("{kind}/{name}")
     log: "logs/{kind}/{name}.log"
     conda: "environment.yml"
+    priority: lambda job: urgency[job.name]
     threads: lambda job: plan[job.kind][job.name]["threads"]
     resources: gpu=lambda job: plan[job.kind][job.name]["gpu"]
     retries: 1 # two kernels that start at the same moment may fight for a port
