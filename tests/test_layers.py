@@ -29,7 +29,7 @@ FLOORS = { # from the ground up; modules that are still to be written have their
     "judging": Floor("evaluation", f"{GROUND} training"),
     "setting": Floor("methods setting store record experiment profiles exchange standalone", CHEAP),
     "evidence": Floor("results significance theory verdicts findings words answer figures theory_figures picture "
-                      "report docs law tails unabsorbed privacy efficiency beyond_figures", "values",
+                      "report docs law tails unabsorbed privacy efficiency human beyond_figures", "values",
                       beside={"theory": "results", "verdicts": "results significance theory",
                               "findings": "results significance theory",
                               "words": "results theory verdicts findings", "figures": "results words",
@@ -38,7 +38,8 @@ FLOORS = { # from the ground up; modules that are still to be written have their
                               "picture": "results words answer figures",
                               "report": "results words answer", "tails": "results findings",
                               "unabsorbed": "results findings", "efficiency": "results findings",
-                              "beyond_figures": "results words figures law tails unabsorbed privacy efficiency",
+                              "human": "results theory findings words",
+                              "beyond_figures": "results words figures law tails unabsorbed privacy efficiency human",
                               "docs": "results theory verdicts words answer report"}),
     "own_data": Floor("crossfit suspicion audit_report audit audit_evidence", f"{CHEAP} setting evidence"),
     "running": Floor("job engine bare tolerance verify metadata audit_command cli __main__",
