@@ -99,8 +99,8 @@ def concentration_sentences(matrices: pd.DataFrame) -> list:
     "The concentration of each set of human labels."
     own = labelled(matrices)
     own = own[own.kind == "human"].drop_duplicates("label")
-    return [f"{row.label}: the wrong labels of a class agree to {concentration(row.true):.2f}, where symmetric noise is "
-            "at 0 and asymmetric noise at 1." for row in own.itertuples()]
+    return [f"{row.label}: the wrong labels of a class agree to {concentration(row.true):.2f}, where symmetric noise "
+            "is at 0 and asymmetric noise at 1." for row in own.itertuples()]
 
 
 def accuracy_sentences(table: pd.DataFrame) -> list: # from `beside_models`
