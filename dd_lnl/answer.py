@@ -34,7 +34,7 @@ def cases_of(frame: pd.DataFrame, # records of one data set
 def mean_gaps(frame: pd.DataFrame, # records of one data set
               kind: str = "sym", # of noise
              ) -> dict: # {baseline: points}, without baselines that no record has
-    "How far distilled sets of SIZE images a class are above each baseline."
+    "The mean gap of distilled sets of SIZE images a class to each baseline, in points."
     if not ((frame.distiller == "full") & (frame.protocol == "full")).any():
         return {} # nothing to compare with
     cases = {baseline: cases_of(frame, baseline, kind) for baseline in BASELINES}
@@ -42,7 +42,7 @@ def mean_gaps(frame: pd.DataFrame, # records of one data set
 
 
 def means_over(frame: pd.DataFrame) -> str: # records of one data set
-    "Which methods, rates and seeds the means of `mean_gaps` are over."
+    "The methods, rates and seeds of the means of `mean_gaps`, in words."
     cases = cases_of(frame, "last")
     methods = and_list([called(method) for method in dict.fromkeys(cases.distiller)])
     rates = sorted(set(cases.tau))
@@ -75,8 +75,8 @@ def gaps_text(baseline: str, gaps_of: dict) -> str: # {data set's name: from `me
     return and_list(clauses) if clauses else ""
 
 # %% ../nbs/13f_answer.ipynb #5e862a7d
-BESIDE = { # baseline: what it is, to somebody who reads of it for the first time
-    "noisy_val": "the same training, stopped where held-out noisy labels are best",
+BESIDE = { # baseline: what it is, for readers of the first page
+    "noisy_val": "the same training, stopped by held-out noisy labels",
     "recipe": "all the noisy data under the distiller's own recipe"}
 
 
@@ -87,10 +87,10 @@ def answer_sentences(frames: dict) -> list: # {data set's name: its records} -> 
     sentences = [f"**{short_answer(first)}.**"]
     if at_last := gaps_text("last", gaps_of):
         over = "; ".join(f"{name}: {means_over(frames[name])}" for name, own in gaps_of.items() if "last" in own)
-        sentences[0] += (f" Beside usual training at its last epoch, {SIZE} distilled images per class are {at_last} "
-                         f"(means under symmetric noise; {over}). Level is within {LEVEL:g} points.")
+        sentences[0] += (f" Compared with usual training at its last epoch, {SIZE} distilled images per class are "
+                         f"{at_last} (means under symmetric noise; {over}). *Level* means within {LEVEL:g} points.")
     texts = {what: gaps_text(baseline, gaps_of) for baseline, what in BESIDE.items()}
-    clauses = "; ".join(f"beside {what}, they are {text}" for what, text in texts.items() if text)
+    clauses = "; ".join(f"compared with {what}, they are {text}" for what, text in texts.items() if text)
     structured = structure_sentence(frames)
     return sentences + [f"{text[0].upper()}{text[1:]}." for text in (clauses, structured) if text]
 
@@ -109,7 +109,7 @@ def structure_sentence(frames: dict) -> str: # {data set's name: its records}; "
     if not clauses:
         return ""
     return ("where wrong labels follow a pattern (asymmetric noise), sets are "
-            f"{and_list(clauses)}, measured against sets from symmetric noise with as many wrong labels")
+            f"{and_list(clauses)}, compared with sets from symmetric noise with as many wrong labels")
 
 # %% ../nbs/13f_answer.ipynb #0e0dd36f
 USUAL = { # row: which epoch of the usual training
@@ -215,25 +215,25 @@ QUESTIONS = { # question: (what the numbers are, records and transition matrices
         "Points over real images that are selected or relabelled, or over random ones where no others were computed: ",
         lambda frame, _: distilling_text(frame)),
     "Select or distil?": (
-        "Real images on which DATM's experts agree, with their noisy labels, beside DATM's sets: ",
+        "Real images on which DATM's experts agree, with their noisy labels, compared with DATM's sets: ",
         lambda frame, _: compared_text(frame, "selected or distilled", "sym")),
     "Train robustly?": (
-        "Beside usual training, both stopped by noisy labels: ",
+        "Compared with usual training, both stopped by held-out noisy labels: ",
         lambda frame, _: compared_text(frame, "robust or usual", "sym")),
     "What does structure do?": (
-        "Sets from asymmetric noise beside sets from symmetric noise with as many wrong labels: ",
+        "Sets from asymmetric noise compared with sets from symmetric noise with as many wrong labels: ",
         lambda frame, _: compared_text(frame, "structure or rate", "asym")),
-    "Is structured noise forgotten?": (
-        "The share of it that networks believe, from the smallest to the largest set: ",
+    "Is structured noise removed?": (
+        "The share of it that networks have absorbed, from the smallest to the largest set: ",
         lambda _, matrices: share_ranges(absorbed(matrices), "asym")),
     "Noise that depends on the image?": (
-        "All the noisy data under a method's recipe, beside its sets: ",
+        "All the noisy data under a method's recipe, compared with its sets: ",
         lambda frame, _: compared_text(frame, "all data or distilled", "idn")),
     "Human labels?": (
-        "All the noisy data under a method's recipe, beside its sets: ",
+        "All the noisy data under a method's recipe, compared with its sets: ",
         lambda frame, _: compared_text(frame, "all data or distilled", "human")),
-    "Can the noise rate be read off?": (
-        "From the smallest set that matches all the noisy data, as the paper's Corollary II says: ",
+    "Can the noise rate be inferred?": (
+        "From the smallest set that matches all the noisy data, by the paper's Corollary II: ",
         lambda frame, _: corollaries_text(frame)),
     "How many of the paper's claims hold?": (
         "Symmetric noise, a verdict a method: ", lambda frame, _: verdicts_text(frame)),

@@ -154,7 +154,7 @@ METHOD = "distilled" # the way to judge, a name in WAYS
 
 @dataclass(frozen=True)
 class Plan:
-    "What an audit does, and how long that takes here."
+    "The way, the effort and the measured time of an audit."
     way: str # a name in WAYS, or "given"
     effort: Effort
     seconds: float # of judging and distilling, as measured
@@ -281,7 +281,7 @@ def distil_kept(audit, source, splits, space, effort, device, seed, tick): # -> 
 
 
 def agreement_with_held_out(audit, source, splits, syn, effort, device, seed) -> dict: # {what: how much}
-    "How often networks that were trained on a set agree with the labels of the images that are held out."
+    "The agreement of networks trained on a set with the labels of held-out images."
     split = "test" if "test" in splits else "val"
     out = np.flatnonzero([other == split for other in splits])
     rng = generator(seed, "audit", "judges")

@@ -21,7 +21,7 @@ from .tables import is_number
 # %% ../nbs/15b_audit_report.ipynb #5432029b
 @dataclass(frozen=True, eq=False)
 class Audit:
-    "What is known about the labels of some images; arrays have one entry an image."
+    "The result of an audit; arrays have one entry an image."
     name: str
     class_names: tuple
     paths: list
@@ -196,16 +196,16 @@ def audit_page(audit: Audit) -> str:
     names = audit.class_names
     confused = [(names[true], names[given], count) for true, given, count in confusions(audit.judgement)]
     parts = [f"<h1>Labels of {text_of(audit.name)}</h1>", f"<p class=big>{text_of(headline(audit))}</p>",
-             "<p>This is an estimate: networks that did not see an image's label were asked what it shows. Where they "
-             "are mistaken together, so is it. Look at the images before you change a label.</p>",
+             "<p>This is an estimate from networks that were not trained on the label of the image. Where most of them "
+             "are wrong, the estimate is wrong too. Look at the images before you change a label.</p>",
              table_of(["what was done", ""], list(audit.facts.items()), 2),
              *(f"<p>{text_of(sentence)}</p>" for sentence in left_out(audit))]
-    parts += ["<h2>The most suspicious images</h2>", "<p>Given label → suggested label, and how probable it is.</p>",
+    parts += ["<h2>The most suspicious images</h2>", "<p>Given label → suggested label, with its probability.</p>",
               suspects(audit), "<h2>Which classes are confused</h2>",
-              table_of(["what it is", "what it is called", "images, about"], confused, 2)]
+              table_of(["true class", "given label", "images, about"], confused, 2)]
     if len(names) <= 40:
-        parts += ["<h2>How labels go wrong</h2>", "<p>Of a hundred images of the class on the left, so many are called "
-                  "what stands above.</p>", heat_map(audit.judgement.T, names)]
+        parts += ["<h2>Label confusion</h2>", "<p>Per cent of the images of the true class (row) that have each given "
+                  "label (column).</p>", heat_map(audit.judgement.T, names)]
     parts += ["<h2>Classes</h2>", table_of(["class", "images", "called wrong", "mostly"], class_rows(audit))]
     parts += section("The same image twice", ["images", "why it matters"], twin_rows(audit))
     parts += section("Not readable", ["image", "why"], list(audit.faults.items())[:200])

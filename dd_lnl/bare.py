@@ -41,7 +41,7 @@ def data_files(dataset: str, root: Path) -> set:
 
 
 def links_among(folder: str, names: list) -> list:
-    "Which files and folders in a folder are links."
+    "The names of a folder's entries that are links."
     return [name for name in names if (Path(folder)/name).is_symlink()]
 
 
@@ -248,7 +248,7 @@ MOST_UNITS = 10**8 # more were never computed
 
 
 def units_done(folder: Path) -> int: # -1: nothing there
-    "How many iterations, or parts of another stage, the checkpoints in a folder hold."
+    "The iterations, or parts of another stage, that the checkpoints in a folder hold."
     states = [load_tensors(path) for path in folder.glob("*.pt") if not path.name.startswith("at_")]
     done = [state.get("done") for state in states if isinstance(state, dict)]
     return max((n for n in done if type(n) is int and 0 <= n < MOST_UNITS), default=-1)
@@ -260,7 +260,7 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 
 def keys_of_today(into: Path) -> dict: # {name of a record: its key}; {} for a profile that has no name of ours
-    "What the records of a profile at home need in order to count as finished."
+    "The keys with which the records of a profile at home count as finished."
     try:
         settings = settings_of(into.name, folder=str(into.parent))
         parts = [(part, cell) for s in settings for part in s.parts for cell in part.cells]

@@ -58,7 +58,7 @@ TAIL_STYLES = {"distilled": dict(color="C0", marker="o"), "all data": dict(color
 
 
 def way_of(row) -> str: # of `tails.recalls` -> a key of TAIL_STYLES, or "" for what is not drawn
-    "What a row's recall is of."
+    "The way that a row's recall belongs to."
     if row.distiller == "full":
         return {"full": "", "balanced": "balanced batches"}.get(row.protocol, "all data")
     return "distilled" if row.distiller == row.protocol else row.distiller

@@ -159,7 +159,7 @@ app.command("run")(run_command)
 
 # %% ../nbs/18_cli.ipynb #5abec411
 def expanded(value: str) -> str: # or None
-    "What every option that is a path does with `~`, which a shell leaves alone in `--root=~/x`."
+    "A path with `~` replaced, which a shell does not do in `--root=~/x`; None stays."
     return value and str(user_path(value))
 
 

@@ -195,7 +195,7 @@ class SyntheticSet:
     def to(self, device): return replace(self, images=self.images.to(device), targets=self.targets.to(device))
 
     def examples(self): # ((m * factor**2, C, H, W), (m * factor**2, n_classes))
-        "What a network is trained on: every view at full size, with its image's target."
+        "The training examples: every view at full size, with its image's target."
         views = cut(self.images, self.factor).flatten(0, 1)
         return enlarge(views, self.factor), self.targets.repeat(self.factor**2, 1)
 
@@ -241,7 +241,7 @@ def spawn(rng: torch.Generator) -> torch.Generator:
 
 # %% ../nbs/00_core.ipynb #7267dced
 def data_root(root=None) -> Path: # a folder; it need not exist yet
-    "Where data sets are: the argument, else `DD_LNL_DATA`, else the user's cache folder."
+    "The folder of data sets: the argument, else `DD_LNL_DATA`, else the user's cache folder."
     return Path(root or os.environ.get("DD_LNL_DATA") or cache_folder()).expanduser()
 
 
@@ -306,7 +306,7 @@ def save_tensors(path, value):
 
 
 def load_tensors(path, device="cpu"): # None if absent or damaged
-    "What `save_tensors` wrote, its tensors on `device`; executes nothing; None if absent or damaged."
+    "The value that `save_tensors` wrote, its tensors on `device`; executes nothing; None if absent or damaged."
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError):

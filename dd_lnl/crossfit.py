@@ -82,7 +82,7 @@ def distilled_set(train: LabelledImages, effort: Effort, rng: torch.Generator, t
 
 def predictions_of(syn: SyntheticSet, images: torch.Tensor, # (n, C, H, W) pixels
           names: tuple, effort: Effort, rng: torch.Generator, tick=None) -> torch.Tensor: # (n_networks, n, n_classes)
-    "What networks trained on a set predict for images."
+    "The predictions of networks trained on a set."
     others = LabelledImages(images, images.new_zeros(len(images), dtype=torch.long), names, syn.space)
     progress = tick and (lambda done, total: tick(done / total))
     return evaluation.predict(syn, others, "dance", effort.n_networks, rng, progress=progress,
@@ -198,13 +198,13 @@ def measure(train: LabelledImages, effort: Effort, n_steps: int = 3) -> Units:
 
 
 def distilling_seconds(n: int, effort: Effort, units: Units) -> float: # n training images
-    "How long one distillation takes."
+    "The time of one distillation, in seconds."
     experts = effort.n_experts * effort.expert_epochs * -(-n // 64) * units.step
     return experts + effort.iterations * units.iteration
 
 
 def judging_seconds(n: int, n_others: int, way: str, effort: Effort, units: Units) -> float:
-    "How long `out_of_sample` takes for n training images and some others."
+    "The time of `out_of_sample` for n training images and some others, in seconds."
     n_folds, n_rest = effort.n_folds, n - n // effort.n_folds
     n_judged = n + n_folds * n_others
     forward = effort.n_networks * n_judged / 64 * units.step / 3

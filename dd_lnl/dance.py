@@ -64,7 +64,7 @@ def encoder(train: LabelledImages, config: DanceConfig):
 
 
 def training_groups(missing: list, device: torch.device) -> list: # of lists
-    "Which experts are trained together: all on a GPU, one by one on a CPU."
+    "The experts in groups that are trained together: all on a GPU, one by one on a CPU."
     if device.type == "cpu":
         return [[i] for i in missing]
     return [missing] if missing else []
@@ -273,7 +273,7 @@ def distil(train: LabelledImages, # images and *observed* labels
 
 
 def first_state(S) -> dict:
-    "What a distillation starts from: images (C, ipc, channels, H, W), their velocity, empty logs."
+    "The state at the start: images (C, ipc, channels, H, W), their velocity, empty logs."
     log = {"iteration": [], "inner": [], "calibration": [], "seconds": []}
     return {"done": 0, "S": S, "V": torch.zeros_like(S), "log": log}
 
@@ -294,7 +294,7 @@ def stepper(state: dict, train, config, experts, rng):
 
 
 def classes_at_once(train, config) -> int:
-    "How many classes fit in memory together: about 1 GiB of activations on a CPU, 30 on a GPU."
+    "The number of classes that fit in memory together: about 1 GiB of activations on a CPU, 30 on a GPU."
     n_views = min(config.batch_syn, config.ipc * config.factor**2)
     floats = config.width * train.images[0, 0].numel() * (n_views + config.batch_real)
     return max(1, (2**26 if train.images.device.type == "cpu" else 2**31) // floats)

@@ -306,7 +306,7 @@ def state_file(folder) -> Checkpoint: return Checkpoint(folder and Path(folder)/
 
 
 def snapshot(state: dict) -> dict:
-    "What has been distilled so far, as the values of a `SyntheticSet`."
+    "The present state of the set, as the values of a `SyntheticSet`."
     return {"images": state["images"], "targets": state["logits"].softmax(1), "lr": float(state["lr"])}
 
 

@@ -121,45 +121,47 @@ def api_page(module: str, source: str) -> str: # Markdown
 # %% ../nbs/14d_docs.ipynb #cc61d11f
 GLOSSARY = [ # (word, whose, what it means, chapter)
     ("agreement", "ours",
-     "Real images whose label most experts share, with the experts' soft labels; a control.", "10_coresets"),
+     "Real images that experts classify as their observed class, with the experts' soft labels; a control.",
+     "10_coresets"),
     ("asymmetric noise", "field",
-     "Wrong labels that follow a pattern: a class is called like one that resembles it.", "02_noise"),
+     "Wrong labels with a pattern: a class gets the label of a similar class.", "02_noise"),
     ("Dˢ", "paper", "The synthetic set: images and labels, IPC for each class. Ours: `SyntheticSet`.", "00_core"),
     ("baseline", "ours",
-     "One of four ways to train on all the noisy data that a distilled set is compared with.", "13_results"),
+     "One of four ways to train on all the noisy data, with which distilled sets are compared.", "13_results"),
     ("cell", "ours",
-     "One data set, noise, rate, method, protocol, size and seed: what one record is about.", "00_core"),
-    ("control", "ours", "Real images, as many as a distilled set has, trained on in the same way.", "10_coresets"),
-    ("coreset", "field", "A few real images that are chosen to stand for all.", "10_coresets"),
+     "One data set, noise, rate, method, protocol, size and seed; each cell has one record.", "00_core"),
+    ("control", "ours", "As many real images as a distilled set has, trained on in the same way.", "10_coresets"),
+    ("coreset", "field", "A small subset of the real images that represents the whole data set.", "10_coresets"),
     ("distillation", "field",
      "Making a few synthetic images so that training on them replaces training on all.", "07_datm"),
     ("expert", "field",
-     "A network that was trained on all the noisy data; DATM and DANCE learn from its course.", "06_trajectories"),
+     "A network trained on all the noisy data; DATM and DANCE use its parameters.", "06_trajectories"),
     ("instance-dependent noise", "field",
-     "Noise whose chance depends on the image, not on its class alone.", "02_noise"),
+     "Noise whose probability depends on the image, not only on its class.", "02_noise"),
     ("IPC", "field", "Images per class of a small set.", "00_core"),
     ("judge", "ours",
-     "A fresh network that is trained on a set and then tested: its accuracy is the set's.", "11_evaluation"),
-    ("key", "ours", "A hash of everything that a stored result depends on; another key, another result.", "00c_keys"),
-    ("last epoch", "ours", "The usual training as it ends, when wrong labels have been memorised.", "13_results"),
+     "A fresh network that is trained on a set and then tested; its accuracy is that of the set.", "11_evaluation"),
+    ("key", "ours", "A hash of everything that a stored result depends on.", "00c_keys"),
+    ("last epoch", "ours", "The usual training at its end, after it has memorised wrong labels.", "13_results"),
     ("noisy-validation epoch", "ours",
-     "The usual training, stopped where held-out noisy labels are predicted best.", "05_training"),
-    ("equal updates", "ours", "The usual training, stopped after as many updates as a small set gets.", "05_training"),
-    ("same recipe", "ours", "All the noisy data, trained on as the distiller's sets are judged.", "11_evaluation"),
+     "The usual training at the epoch that predicts held-out noisy labels best.", "05_training"),
+    ("equal updates", "ours",
+     "The usual training, stopped after as many updates as the training on a small set.", "05_training"),
+    ("same recipe", "ours", "All the noisy data, trained on under the distiller's protocol.", "11_evaluation"),
     ("profile", "ours", "A named grid of settings, and the folder of its results.", "12d_profiles"),
-    ("protocol", "ours", "The recipe by which judges are trained: updates, step size, augmentation.", "11_evaluation"),
-    ("record", "ours", "A file with the result of one cell, and everything needed to trust it.", "12b_record"),
+    ("protocol", "ours", "The recipe for training judges: updates, step size, augmentation.", "11_evaluation"),
+    ("record", "ours", "A file with the result of one cell, its configuration and its origin.", "12b_record"),
     ("relabelled", "ours", "Random real images with experts' soft labels; a control.", "10_coresets"),
     ("selected", "ours", "Agreed real images with hard labels; a control.", "10_coresets"),
     ("setting", "ours", "All options of one run; it covers the cells of all its sizes.", "12_setting"),
-    ("soft label", "field", "A label that gives every class a share.", "11_evaluation"),
-    ("symmetric noise", "field", "A wrong label is any other class with the same chance.", "02_noise"),
-    ("T", "field", "The transition matrix: row i says what becomes of true class i.", "02_noise"),
-    ("τ", "paper", "The noise rate: the chance that a label is replaced.", "02_noise"),
-    ("τ̂", "ours", "The share of labels that really are wrong (`tau_hat`).", "02_noise"),
+    ("soft label", "field", "A label with a probability for every class.", "11_evaluation"),
+    ("symmetric noise", "field", "A wrong label is any other class with the same probability.", "02_noise"),
+    ("T", "field", "The transition matrix: row i has the probabilities of the labels of true class i.", "02_noise"),
+    ("τ", "paper", "The nominal noise rate: the probability that a label is replaced.", "02_noise"),
+    ("τ̂", "ours", "The realised noise rate: the share of labels that are wrong (`tau_hat`).", "02_noise"),
     ("trajectory", "field", "The weights of an expert, epoch by epoch.", "06_trajectories"),
     ("verdict", "ours",
-     "What the records say of a claim: holds, contradicted, undecided, not testable.", "13b_verdicts"),
+     "The result of testing a claim: holds, contradicted, undecided or not testable.", "13b_verdicts"),
 ]
 
 
@@ -203,7 +205,7 @@ def cells_behind(claim, frame: pd.DataFrame) -> list: # records -> their names
 
 # %% ../nbs/14d_docs.ipynb #58b36b8d
 def commands_for(profile: str, frame: pd.DataFrame) -> str: # Markdown
-    "What computes a profile's records, and what judges them."
+    "The commands that compute a profile's records and its verdicts."
     options = profile_options(profile, frame)
     return f"`dd_lnl reproduce {options}`, then `dd_lnl figures {options}`"
 
@@ -237,10 +239,10 @@ def claims_page(profiles: dict, # {name: (records, names of its notebooks)}
                 rules: dict) -> str: # from `rules_as_written` -> Markdown
     "The index of claims."
     tables = {profile: claims(frame) for profile, (frame, _) in profiles.items()}
-    parts = ["# Claims", "Every sentence of the paper that a record could decide, with the rule that decides it. "
+    parts = ["# Claims", "Every sentence of the paper that results can decide, with its rule. "
              f"The rules were frozen under the hash `{FROZEN}`; [chapter 13b](nbs/13b_verdicts.ipynb) explains them, "
-             "[chapter 13d](nbs/13d_significance.ipynb) the statistics. A margin is positive where the rule is "
-             "fulfilled; beside it stands its interval."]
+             "[chapter 13d](nbs/13d_significance.ipynb) the statistics. A margin is positive if the rule is "
+             "fulfilled; its interval is in brackets."]
     for claim in CLAIMS:
         parts += [f"## {claim.name}", f"> {claim.sentence}", f"*{claim.where}*"]
         parts.append(f"```python\n{rules.get(claim.name) or 'rule = None # no record can tell'}\n```")
@@ -328,10 +330,10 @@ def report_page(root: Path, profile: str, frame: pd.DataFrame) -> str: # Markdow
 
 # %% ../nbs/14d_docs.ipynb #c2df5f5f
 SECTIONS = { # page: title, the folder of its notebooks, what it is for
-    "howto": ("How to", "nbs/howto", "One task a page, from an empty folder to the result."),
+    "howto": ("How to", "nbs/howto", "One task per page, from an empty folder to the result."),
     "chapters": ("Chapters", "nbs", "The project as a book. A chapter defines one idea, demonstrates it and tests it; "
                  "the package is exported from them. To begin, read 00, 02, 11 and 13b."),
-    "experiments": ("Experiments", "nbs/experiments", "The notebooks that the commands execute, as they are before."),
+    "experiments": ("Experiments", "nbs/experiments", "The notebooks that the commands execute, before execution."),
 }
 
 
@@ -376,7 +378,7 @@ def reference_pages(root: Path) -> dict: # {path: Markdown}
 
 
 def result_pages(root: Path, profiles: dict) -> dict: # {name: (records, names of its notebooks)} -> {path: Markdown}
-    "What is made of records: findings, claims, a report a profile."
+    "The pages made from records: findings, claims, a report for each profile."
     texts = {Path(f"outputs/{profile}/report.md"): report_page(root, profile, frame)
              for profile, (frame, _) in profiles.items()}
     rules = rules_as_written((root/"dd_lnl"/"verdicts.py").read_text())

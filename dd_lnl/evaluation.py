@@ -49,7 +49,7 @@ PROTOCOLS = {protocol.name: protocol for protocol in (
 
 # %% ../nbs/11_evaluation.ipynb #8498721e
 class Variant(NamedTuple):
-    "What a protocol changes up to some size of images and sets."
+    "The changes of a protocol up to some size of images and sets."
     protocol: str # a name in PROTOCOLS
     pixels: float # up to this many on the shorter side
     ipc: float # up to this many stored images a class
@@ -121,7 +121,7 @@ def predict(synthetic: SyntheticSet,
             checkpoint=None, # a `training.Checkpoint`: saves the training and continues it
             loss=None, # a function as those in `training.LOSSES`; None: the protocol's
            ) -> torch.Tensor: # (n_eval, n, n_classes) probabilities
-    "What fresh networks, trained on a synthetic set, predict for the test images after their last step."
+    "The predictions of fresh networks, trained on a synthetic set, for the test images after the last step."
     rng = rng or generator(0, "evaluation")
     x, y = training_examples(synthetic, test)
     ipc = -(-len(synthetic.images) // test.n_classes)

@@ -25,7 +25,7 @@ jit = triton.jit if triton else lambda kernel: kernel
 # %% ../nbs/03a_fused.ipynb #7756b26a
 @jit
 def pixel_offsets(n, c, p, w, sn, sc, sh, sw):
-    "Where the four pixels of each pooled one lie: (pooled pixels, 4, channels)."
+    "The offsets of the four pixels of each pooled one: (pooled pixels, 4, channels)."
     q = tl.arange(0, 4)
     row = 2 * (p // w)[:, None] + (q // 2)[None, :]
     column = 2 * (p % w)[:, None] + (q % 2)[None, :]
@@ -81,7 +81,7 @@ def backward_kernel(x, out_bar, gain, bias, mean, rstd, x_bar, gain_bar, bias_ba
 
 # %% ../nbs/03a_fused.ipynb #43b32a30
 def launch_shape(x): # (n, C, H, W) -> programs, keyword arguments
-    "How the work is divided, the same for both kernels."
+    "The number of programs and their sizes, the same for both kernels."
     n, C, H, W = x.shape
     pooled = triton.next_power_of_2(H * W // 4)
     channels = max(1, min(triton.next_power_of_2(C), 2**14 // (4 * pooled)))

@@ -49,7 +49,7 @@ def _loose(root, stem, paths): # -> {path: file}, in the order of the paths
 
 # %% ../nbs/01a_image_files.ipynb #f4cf7b8a
 def locate(root: Path, stem: str, paths) -> tuple: # {path: file}, [archive]
-    "Which paths are loose files, and the archives that may hold the others."
+    "The paths that are loose files, and the archives that may hold the others."
     loose = _loose(root, stem, paths)
     if len(loose) == len(paths):
         return loose, []
@@ -90,7 +90,7 @@ def read_files(root: Path, stem: str, paths): # where an `Index` says
 
 # %% ../nbs/01a_image_files.ipynb #a77d37e5
 def _why_missing(root, path): # -> a hint, or ""
-    "What is usually wrong with the path of a file that is missing."
+    "A hint on the path of a missing file."
     if (root/path).is_dir():
         return " (it is a folder)"
     if "\\" in path:
@@ -210,7 +210,7 @@ def _class_names(file, test_cells): # -> tuple
 
 # %% ../nbs/01a_image_files.ipynb #66329471
 def _label_fault(file, column, cell, names): # -> the sentence, from the label on
-    "What is wrong with a label, and what to do."
+    "The message for an invalid label: what is wrong, and what to do."
     listed = f"{file.stem}.classes.txt"
     codes = label_codes(names)
     valid = f"a name, or 0 to {len(names) - 1}" if codes.get("0") == 0 else "names and no numbers, since a name is one"

@@ -58,7 +58,7 @@ def pieces(net, values): # (n, ...) -> tuple
 
 
 def traces_of(S: Support, index=slice(None)): # which images -> one list a piece
-    "What the derivatives need of these images."
+    "The traces of these images, which the derivatives need."
     return S.traces or (trace(S.net, S.theta, x)[1] for x in pieces(S.net, S.x[index]))
 
 # %% ../nbs/09_implicit.ipynb #9a3f953f

@@ -82,7 +82,7 @@ def files_of_profile(home: Path) -> list: # of entities
 
 
 def day_of_run(notebooks: dict) -> str: # from `report.executed_notebooks` -> "2026-11-25"
-    "When the latest notebook was executed."
+    "The day on which the latest notebook was executed."
     starts = [notebook["metadata"].get("papermill", {}).get("start_time") or "" for notebook in notebooks.values()]
     return max(starts, default="")[:10] or date.today().isoformat()
 

@@ -150,7 +150,7 @@ def check_entry_name(what: str, name, source: str):
 
 
 def checked_entries(source: str, namespace: dict, files: dict) -> dict: # {name: (name of its table, entry)}
-    "What the tables of an extension enter into ours."
+    "The checked entries of an extension's tables."
     entries = {}
     for table_name, (table, check) in TABLES.items():
         own = namespace.get(table_name, {})

@@ -51,7 +51,7 @@ class Blocks(nn.Sequential):
         return fused_cpu.usable(like)
 
     def fused(self, x):
-        "The same function, with one kernel for what stands between two convolutions, where it works."
+        "The same function, with one kernel for the layers between two convolutions if possible."
         from dd_lnl import fused # here, because a CPU need not wait for Triton
         if not fused.works(x.device):
             return super().forward(x)

@@ -390,7 +390,7 @@ def distillation_flops(s: Setting, ipc: int) -> float:
 
 # %% ../nbs/12d_profiles.ipynb #f7dcc510
 def judge_protocol(s: Setting, ipc: int = None) -> tuple: # Protocol, its examples an epoch; ipc None: all the data
-    "How one judging network is trained."
+    "The protocol of one evaluation network, and its examples in an epoch."
     info = described(s)
     n = info.n_train
     if ipc:
@@ -400,7 +400,7 @@ def judge_protocol(s: Setting, ipc: int = None) -> tuple: # Protocol, its exampl
 
 
 def n_snapshots(s: Setting, ipc: int = None) -> int:
-    "How many snapshots a distillation leaves."
+    "The number of snapshots that a distillation saves."
     if s.distiller != "datm" or s.correction != "none":
         return 0
     iterations = config(s, ipc).iterations
@@ -440,7 +440,7 @@ def judging_flops(s: Setting, ipc: int = None) -> float: # ipc None: all the dat
 
 
 def judging_steps(s: Setting, ipc: int = None) -> int:
-    "How many steps are taken one after the other; the n_eval networks step together."
+    "The number of sequential training steps; the n_eval networks step together."
     if s.protocol == "full" or s.protocol in ROBUST:
         n, recipe = described(s).n_train, baseline_recipe(s)
         stages = 1 + ROBUST.get(s.protocol, Method()).estimates_T

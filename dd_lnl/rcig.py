@@ -186,7 +186,7 @@ def check_memory(train: LabelledImages, config: RcigConfig):
 
 # %% ../nbs/09a_rcig.ipynb #a0e92bc6
 def support_sizes(config: RcigConfig, n_classes: int) -> tuple: # images in all, in a subset, traced at each draw of one
-    "How many images take part in an iteration."
+    "The numbers of images that take part in an iteration."
     n = config.ipc * n_classes * (1 + config.mirror)
     m = min(config.subset or n, n)
     return n, m, m if config.subset else 0

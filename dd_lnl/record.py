@@ -101,7 +101,7 @@ def reduced(s: Setting, in_shape, n: int, ipc: int = None) -> dict: # {what: [he
 
 # %% ../nbs/12b_record.ipynb #e130006c
 def images_of(s: Setting, ready: Prepared) -> dict:
-    "How many images there were, and which."
+    "The numbers of images of a setting, and a hash of their indices."
     values = {"n_train": len(ready.train), "n_test": len(ready.test), "n_classes": ready.train.n_classes}
     if ready.index is not None:
         places = hashlib.sha256(ready.index.numpy().tobytes()).hexdigest()[:16]
@@ -118,7 +118,7 @@ def images_of(s: Setting, ready: Prepared) -> dict:
 
 
 def images_a_class(ready: Prepared) -> dict:
-    "How many training images each class has, by observed and, where known, by clean labels."
+    "The number of training images of each class, by observed and, if known, by clean labels."
     labels = {"observed": ready.train.labels, "clean": ready.noisy.clean}
     return {f"{name}_counts": values.bincount(minlength=ready.train.n_classes).tolist()
             for name, values in labels.items() if values is not None}
@@ -143,7 +143,7 @@ def transition_matrices(ready: Prepared, T, more: dict) -> dict: # T (C, C) or N
 
 # %% ../nbs/12b_record.ipynb #3c2fba09
 def extension_of(s: Setting) -> dict: # {} where all methods are the package's
-    "Which methods came from outside of the package, and from which text; of a distiller also its own protocol."
+    "The methods from an extension, with a hash of its text; for a distiller also its own protocol."
     names = [name for name in (s.distiller, s.noise, s.protocol) if files_of(name)]
     files = {file: path for name in names for file, path in files_of(name).items()}
     if not names:

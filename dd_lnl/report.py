@@ -122,13 +122,13 @@ def distinct(values) -> str:
 
 
 def adoption(records: list) -> str: # of dictionaries; "" where none was adopted
-    "How records that are older than the code beside them were checked."
+    "A sentence on records that are older than the present code, and how they were checked."
     adopted = [record["adopted"] for record in records if "adopted" in record]
     if not adopted:
         return ""
-    return (f" {len(adopted)} of them are older than the code beside them: under commit "
+    return (f" {len(adopted)} of them are older than the present code: under commit "
             f"{distinct(check['commit'] for check in adopted)}, {max(check['compared'] for check in adopted)} cells of "
-            "the same kinds were computed anew and came out the same.")
+            "the same kinds were recomputed with equal results.")
 
 # %% ../nbs/14a_report.ipynb #c750b433
 def title(notebook: dict) -> str:
@@ -209,17 +209,17 @@ def pictures(home: Path, notebooks: dict, frame=None, # records
 def front(home: Path, frame, notebooks: dict, chapter_link=lambda chapter: "") -> str: # as `pictures`; Markdown
     "The front page."
     table, made_by = points(frame), makers(notebooks)
-    how_to_read = (f"Test accuracy in percent; {spread(table)}. Every number leads to the executed notebook that made "
-                   "it; where it is a mean over seeds, each of these does. A dash is a number that was not computed.")
+    how_to_read = (f"Test accuracy in percent; {spread(table)}. Every number links to the executed notebook that made "
+                   "it, and a mean over seeds to those of all seeds. A dash is a number that was not computed.")
     by_dataset = {called(dataset): own for dataset, own in frame.groupby("dataset", sort=False)}
     answer = "\n".join(f"* {sentence}" for sentence in answer_sentences(by_dataset))
     parts = ["# Do dataset distillers remove label noise?", answer,
              "## Figures", pictures(home, notebooks, frame, chapter_link), "## Results", how_to_read]
     for dataset, near in table.groupby("dataset"):
         parts += [f"### {in_table(called(dataset))}", results_table(near, made_by)]
-    parts += ["## Where the numbers come from", origin(home, frame)]
+    parts += ["## The origin of the numbers", origin(home, frame)]
     if failed := failures(home, notebooks):
-        parts += ["## What failed", "\n".join(failed)]
+        parts += ["## Failed notebooks", "\n".join(failed)]
     if files := sorted((home/"tables").glob("[!.]*")):
         parts += ["## Downloads", "\n".join(f"- {{download}}`{path.name} <tables/{path.name}>`" for path in files)]
     figures = figure_notebooks(notebooks)

@@ -106,7 +106,7 @@ def under_own_name(frame: pd.DataFrame, # records, with `own_protocol` where the
 def curves(profile: str, # name of the profile
            folder="outputs", # where all profiles' outputs lie
           ) -> pd.DataFrame: # the records' plain fields, and curve (its name), iteration, value
-    "What was logged along the iterations of every distillation, one row a value."
+    "The logged values along the iterations of every distillation, one row a value."
     points_of_curves = []
     for fields in load(profile, folder).to_dict("records"):
         record = read_json(home(profile, folder)/"records"/f"{fields['cell']}.json")
@@ -294,7 +294,7 @@ BASELINES = ("last", "equal_updates", "noisy_val", "recipe") # what a user could
 
 def comparisons(panel: Panel,
                ) -> pd.DataFrame: # tau, label, distiller, baseline, its mean and std, beats (sizes, ascending)
-    "Which sizes of each curve beat which baseline."
+    "The sizes of each curve that beat each baseline."
     compared = []
     curves_and_controls = pd.concat([panel.distilled, panel.controls])
     for base in panel.full[panel.full.selection.isin(BASELINES)].itertuples():
@@ -326,7 +326,7 @@ def compare_retention(cases: pd.DataFrame, # from `retention`
                       base: pd.DataFrame, # the same columns
                       on: list, # what a case and its base have in common
                      ) -> pd.DataFrame: # the cases with more: 1, 0 (the bands touch) or -1
-    "Which cases keep more of their clean accuracy than their base."
+    "The cases with a column: whether they keep more of their clean accuracy than their base."
     values = [name for name in ("kept", "kept_std", "tau_hat", "baseline") if name in base]
     both = cases.merge(base[[*on, *values]], on=on, suffixes=("", "_base"))
     gap = both.kept - both.kept_base

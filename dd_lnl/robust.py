@@ -65,7 +65,7 @@ def estimate_transition(probabilities: torch.Tensor, # (n, C) what a network pre
 
 # %% ../nbs/05a_robust.ipynb #8477bfa4
 class Batch(NamedTuple):
-    "What a method is given for one step of one network or pair."
+    "The arguments of a method for one step of one network or pair."
     net: object # the architecture
     views: torch.Tensor # (views, b, C, H, W) the same images, augmented independently
     y: torch.Tensor # (b, n_classes) one-hot noisy labels
@@ -338,7 +338,7 @@ def trainer(name: str, # in ROBUST
             make, # builds a network
             T: torch.Tensor = None, # (C, C) the true transition matrix, for `forward` alone
            ): # a function with the signature of `fit`, without its `loss`
-    "How `training.baseline` trains by a robust method; an `InputError` if `forward` lacks its matrix."
+    "A robust method as a function like `fit`; an `InputError` if `forward` lacks its matrix."
     method = ROBUST[choose("robust training", name, ROBUST)]
     if name != "forward" and T is not None:
         raise InputError(f"{name!r} works without the true transition matrix: leave T out, or choose forward.")

@@ -128,7 +128,7 @@ def robust_recipe(s: Setting, in_shape, n: int, # (C, H, W) and number of the tr
 
 
 def space_method(s: Setting) -> str:
-    "Whose preprocessing a setting uses: the distiller's own, or for a control its protocol's."
+    "The method whose preprocessing a setting uses: the distiller, or for a control its protocol's."
     own = DISTILLERS[s.distiller].protocol if s.distiller in DISTILLERS else None
     if own is None and s.protocol in ROBUST:
         return "dance"

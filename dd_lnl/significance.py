@@ -79,7 +79,7 @@ def t_p(distance: np.ndarray, # of the mean from what it is to exceed, one a cas
 def rank_of(how: str, # some | most | every
             n: int,
             opposite: bool = False) -> int:
-    "How many of n cases a sentence, or its opposite, needs."
+    "The number of n cases that a sentence, or its opposite, needs."
     k = {"some": 1, "most": n // 2 + 1, "every": n}[how]
     return n - k + 1 if opposite else k
 

@@ -65,7 +65,7 @@ normalisation: {normalisation}. Class names: `classes.json`, in the order of the
 
 
 def usage_of(tensors: dict) -> str:
-    "What the tensors are and how to load them."
+    "A text that describes the tensors and how to load them."
     images = tensors["images"]
     normalisation = "`(images - mean) / std`"
     if "whiten" in tensors:

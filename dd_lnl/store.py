@@ -61,7 +61,7 @@ def noisy_data(s: Setting) -> Prepared: # still in pixels
 
 
 def chosen_images(s: Setting, train: LabelledImages, classes: torch.Tensor): # -> (n,) places, or None: all
-    "Which training images a setting takes, by their clean classes where these are known."
+    "The indices of a setting's training images, chosen by clean classes if these are known."
     index = None
     if s.n_train is not None:
         index = data.subset(train, s.n_train, generator(s.seed, "training images"), classes)
@@ -285,7 +285,7 @@ def record_key(s: Setting, ipc: int = None) -> str:
 
 # %% ../nbs/12a_store.ipynb #d2d9735e
 def experts_folder(s: Setting) -> Path: # None where the distiller has none
-    "Where the experts of a setting are stored."
+    "The folder of a setting's experts."
     distiller = DISTILLERS.get(s.distiller)
     if distiller is None or distiller.pretrain is None:
         return None
@@ -298,7 +298,7 @@ def set_path(s: Setting, ipc: int) -> Path:
 
 
 def checkpoint_folder(s: Setting, key: str) -> Path:
-    "Where the unfinished work under a key is saved."
+    "The folder for the unfinished work under a key."
     return s.home/"cache"/"unfinished"/key
 
 

@@ -102,7 +102,7 @@ def rate_interval(labels: np.ndarray, # (n,)
 # %% ../nbs/15a_suspicion.ipynb #30b19250
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    "What the probabilities say about the labels."
+    "The result of judging labels by probabilities."
     rate: float # estimated share of wrong labels
     interval: tuple # low, high; 90 %
     T: np.ndarray # (n_classes, n_classes)

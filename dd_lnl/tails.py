@@ -21,7 +21,7 @@ OF_CELL = ["dataset", "noise", "tau", "imbalance", "distiller", "protocol", "ipc
 
 
 def part_of(n_classes: int) -> list: # of n_classes names in THIRDS
-    "Which part each class belongs to, the frequent ones first."
+    "The part of each class, the frequent ones first."
     thirds = np.array_split(np.arange(n_classes), len(THIRDS))
     return [name for name, own in zip(THIRDS, thirds) for _ in own]
 

@@ -140,7 +140,7 @@ def absorbed_share(M: np.ndarray, # (C, C), what is believed under the noise
 
 def absorbed(frame: pd.DataFrame, # from `results.transitions`
             ) -> pd.DataFrame: # a row a set and source: SET, kind, label, rate, absorbed (share), distance
-    "How much of the noise distilled sets, and the networks trained on them, have absorbed."
+    "The share of the noise that distilled sets, and the networks trained on them, have absorbed."
     frame = frame[~frame.protocol.str.startswith("rcig")]
     records = labelled(frame.assign(ipc=frame.ipc.astype(object).where(frame.ipc.notna(), None)))
     clean = {tuple(record[name] for name in SET): record for record in records[records.tau == 0].to_dict("records")}

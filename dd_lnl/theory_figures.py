@@ -56,7 +56,7 @@ def figure_retention(shares, # from `results.retention`, one data set
                      strips: dict = {}, # {kind: pictures and names, from `figures.synthetic_strips`}
                      what: str = "", # what the pictures are
                     ) -> mpl.figure.Figure:
-    "What is kept of the clean accuracy: a column a kind of noise, a row a size; pictures below."
+    "The share of the clean accuracy that is kept: a column a kind of noise, a row a size; pictures below."
     kinds, sizes = list(dict.fromkeys(shares.kind)), sorted(shares.ipc.dropna().unique())
     if not sizes:
         raise InputError("No set of images was computed from clean labels (τ = 0), so there is nothing to compare the "

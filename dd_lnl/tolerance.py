@@ -115,7 +115,7 @@ def kind_name(columns: list, values) -> str: # e.g. ["noise", "tau"], ("sym", .2
 
 
 def sums_of_kind(pairs: pd.DataFrame, columns: list) -> pd.DataFrame: # a row a kind of two cells or more
-    "What the tests of the kinds along some columns need."
+    "The sums that the tests of the kinds along some columns need."
     sums = pairs.groupby(columns, dropna=False)[["cells", "gap", "widened", "square"]].sum()
     names = [kind_name(columns, values if isinstance(values, tuple) else (values,)) for values in sums.index]
     sums = sums.reset_index(drop=True).assign(kind=names)

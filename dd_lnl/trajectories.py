@@ -176,7 +176,7 @@ def check_space(folder, n_bytes: int):
 
 
 def partial_file(folder, group: list) -> Path:
-    "Where the unfinished work on a group of experts is saved; the name lists them."
+    "The file for the unfinished work on a group of experts; its name lists them."
     return Path(folder)/("partial_" + "_".join(f"{i:03}" for i in group) + ".pt")
 
 
@@ -209,7 +209,7 @@ def pretrain(train: LabelledImages, # images and *observed* labels
 
 
 def group_size(device) -> int:
-    "How many experts train side by side."
+    "The number of experts that train side by side."
     return 1 if device.type == "cpu" else 10
 
 

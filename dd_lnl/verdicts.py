@@ -42,7 +42,7 @@ def over_seeds(gaps_of_seeds: pd.DataFrame, # from a rule: CASE_AXES, gap, and t
 def levels_of(averaged: pd.DataFrame, # from `over_seeds`
               over: dict, # {axis: some | most | every}, the innermost first
              ) -> list: # of (how, [positions that belong together]), as in chapter 13d
-    "How a sentence nests these cases."
+    "The nesting of these cases in a sentence."
     remaining, levels, keys = [*CASE_AXES], [], averaged[CASE_AXES]
     for axis, how in over.items():
         remaining.remove(axis)
@@ -263,7 +263,7 @@ def leaning(margin: float) -> str:
 
 
 def unresolved(named: pd.DataFrame) -> pd.Series: # a case with all its seeds; of a rule without `resolved`, none is
-    "Which cases no outcome could have made true."
+    "Whether no outcome could have made each case true."
     if "resolved" not in named:
         return pd.Series([False])
     return ~named.groupby("label", sort=False).resolved.any()

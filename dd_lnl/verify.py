@@ -182,7 +182,7 @@ NUMBER = re.compile(r"-?\d+(\.\d*)?(e[-+]?\d+)?")
 
 
 def compared_tables(committed: dict, fresh: dict) -> dict: # {name: text} twice -> {name: what changed}
-    "What changed in each table that the committed run has: nothing, numbers, or rows or words."
+    "The kind of change in each table of the committed run: nothing, numbers, or rows or words."
     states = {}
     for name, text in committed.items():
         other = fresh.get(name)

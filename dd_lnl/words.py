@@ -41,7 +41,7 @@ REAL_NAMES = {"random": "random images", "agreement": "agreed images, soft label
 BASELINE_NAMES = {"last": "the last epoch", "equal_updates": "equal updates",
                   "noisy_val": "the noisy-validation epoch", "recipe": "the same recipe",
                   "clean": "its set from clean labels", "symmetric": "symmetric noise with as many wrong labels"}
-STEP_NAMES = {"updates": "stopping as early", "recipe": "the recipe", "fewer": "fewer images",
+STEP_NAMES = {"updates": "fewer updates", "recipe": "the recipe", "fewer": "fewer images",
               "selected": "selecting agreed images", "soft": "soft labels", "distilled": "distilling"}
 
 
@@ -75,7 +75,7 @@ def interval_text(low: float, high: float) -> str: # "[-0.3, 2.1]"; "" where the
 
 
 def spread(table: pd.DataFrame) -> str: # points, or a table of them
-    "What ± means, in words."
+    "The meaning of ±, in words."
     across = {"networks": "evaluation networks of one seed", "seeds": "seeds"}
     counts = sorted(set(zip(table.spread, table.n)))
     return "± is one standard deviation across " + " or ".join(f"{n:g} {across[what]}" for what, n in counts)
@@ -103,7 +103,7 @@ SCALE = {"n_train_per_class": "{:g} training images a class", "n_test_per_class"
 
 
 def scale_of(frame: pd.DataFrame) -> list: # of strings, a data set each
-    "What part of a data set was used, and how wide the networks are, where that was chosen."
+    "The part of each data set that was used, and the width of the networks, if they were chosen."
     clauses = []
     for dataset, part in frame.groupby("dataset", sort=False):
         chosen = {name: part[name].dropna().astype(float).unique() for name in SCALE if name in part}
@@ -202,7 +202,7 @@ def sizes_needed(panel: Panel, compared: pd.DataFrame) -> str: # from `compariso
 
 
 def robust_trainings(panel: Panel) -> list: # of sentences, a label each; empty where none was computed
-    "What robust training reaches, at the epoch that noisy labels choose."
+    "The accuracy of robust training, at the epoch chosen by noisy labels."
     sentences, names = [], robust_names(panel.robust)
     chosen = panel.robust[panel.robust.selection == "noisy_val"]
     for label, own in chosen.groupby("label", sort=False):
@@ -214,7 +214,7 @@ def robust_trainings(panel: Panel) -> list: # of sentences, a label each; empty 
 
 
 def at_label(label: str, compared: pd.DataFrame) -> str: # from `comparisons`, at that label
-    "Who beats which baseline at one noise rate, or with one set of human labels."
+    "The curves that beat each baseline at one noise rate, or with one set of human labels."
     levels = [f"{BASELINE_NAMES[base.baseline]} {accuracy_text(base)} %" for base in compared.itertuples()]
     clauses = []
     for distiller, own in compared.groupby("distiller", sort=False):
@@ -269,30 +269,30 @@ def all_in_part_or_not(holds: list) -> str: # of bool, a sign each
 def corollaries_summary(bound: pd.DataFrame, # from `theory.bounds`
                         rates: pd.DataFrame, # from `theory.inferences`
                        ) -> list: # of sentences
-    "What both corollaries tell."
+    "Sentences on both corollaries."
     bound = bound[bound.bound.notna()] # where the noise rate is known
     binding = bound[bound.beyond.notna()]
-    sentences = [f"Corollary I allows every size computed in {len(bound) - len(binding)} of {len(bound)} settings, "
-                 "and says nothing there."]
+    sentences = [f"In {len(bound) - len(binding)} of {len(bound)} settings no computed size is above the bound of "
+                 "Corollary I, so they do not test it."]
     for row in binding.itertuples():
         gain = "accuracy still gains" if row.beyond > 0 else "nothing is gained:"
-        sentences.append(f"{called(row.dataset)}, {called(row.kind)} noise, {row.label}, {called(row.distiller)}: it "
-                         f"allows {row.bound:.0f} images a class; beyond it {gain} {row.beyond:+.1f} points, with "
+        sentences.append(f"{called(row.dataset)}, {called(row.kind)} noise, {row.label}, {called(row.distiller)}: the "
+                         f"bound is {row.bound:.0f} images a class; above it {gain} {row.beyond:+.1f} points, with "
                          f"sizes up to IPC {row.largest}.")
     matched = rates[rates.true.notna()]
     if len(matched):
         error = (matched.inferred - matched.tau_hat).abs().mean()
         constant = (matched.tau_hat - matched.tau_hat.mean()).abs().mean()
-        sentences.append(f"Corollary II infers a rate in {len(matched)} of {len(rates)} cases, and the true rate is as "
-                         f"high in {sum(matched.true)} of them; it is {error:.2f} off on average, where always "
-                         f"answering the mean rate would be {constant:.2f} off.")
-        sentences.append(f"In {sum(~matched.possible)} of these {len(matched)} cases no size computed could have given "
-                         "a true reading, so they say nothing about the corollary.")
+        sentences.append(f"Corollary II infers a rate in {len(matched)} of {len(rates)} cases, and the true rate is at "
+                         f"least as high in {sum(matched.true)} of them; its mean error is {error:.2f}, that of always "
+                         f"answering the mean rate {constant:.2f}.")
+        sentences.append(f"In {sum(~matched.possible)} of these {len(matched)} cases no computed size could have given "
+                         "a correct rate, so they do not test the corollary.")
     return sentences
 
 # %% ../nbs/13c_words.ipynb #eaa286d1
 def absorbed_summary(shares: pd.DataFrame) -> list: # from `theory.absorbed` -> sentences
-    "What sets absorbed, or how much confidence they lost: means over rates and seeds."
+    "The noise that sets absorbed, or the confidence they lost: means over rates and seeds."
     sentences = []
     key = ["dataset", "kind", "protocol", "source"]
     whole = shares[shares.distiller == "full"].groupby(key).absorbed.mean()
@@ -302,15 +302,15 @@ def absorbed_summary(shares: pd.DataFrame) -> list: # from `theory.absorbed` -> 
         by_size = ", ".join(f"{100 * share:.0f} % at IPC {ipc}" for ipc, share in means.items())
         all_data = f" (all the noisy data under the same recipe: {100 * whole[group]:.0f} %)" if group in whole else ""
         lost = (own.measure == CONFIDENCE_LOST).all()
-        what = f"the confidence that its {source} lost is, in parts of the rate," if lost else (
-            f"of the noise, its {source} hold")
+        what = f"lost confidence of its {source}, as a share of the rate:" if lost else (
+            f"share of the noise in its {source}:")
         sentences.append(f"{called(distiller)} on {called(dataset)}, {called(kind)} noise: {what} {by_size}{all_data}.")
     return sentences
 
 
 def credit_summary(shares: pd.DataFrame, # from `theory.credit`
                   ) -> list: # of sentences
-    "Who denoises: means over the noisy settings of each protocol and size."
+    "The gain of every step: means over the noisy settings of each protocol and size."
     sentences = []
     noisy = shares[shares.rate != 0]
     for (dataset, kind, protocol, ipc), own in noisy.groupby(["dataset", "kind", "protocol", "ipc"], sort=False):
@@ -344,7 +344,7 @@ def difference_text(row, unit: str = " points") -> str: # row: of `findings.over
         return f"{text}, surely {row.outcome}"
     if row.outcome == "one seed":
         return f"{text} on the one seed there is"
-    return f"{text}, undecided ({row.detectable:.1f} would have been found)"
+    return f"{text}, undecided (detectable: {row.detectable:.1f})"
 
 
 def comparison_summary(table: pd.DataFrame, # from `findings.compared_ways`
@@ -362,7 +362,7 @@ def comparison_summary(table: pd.DataFrame, # from `findings.compared_ways`
 
 
 def settings_summary(settings: pd.DataFrame) -> str: # from `findings.beside_recipe`
-    "How many sets are surely better, or worse, than all the data under their own recipe."
+    "The number of sets that are surely better, or worse, than all the data under their own recipe."
     counts = settings.outcome.value_counts()
     above = settings[settings.outcome == "above"]
     which = [f"{called(row.distiller)} at {called(row.kind)} noise, {row.label}, IPC {row.ipc}"
@@ -389,7 +389,7 @@ def seconds_text(seconds: float) -> str: # "" where they are not known
 
 
 def advice_summary(best: pd.DataFrame) -> list: # from `findings.advice` -> sentences
-    "What each family reaches, and which is best, a sentence a noise."
+    "The accuracy of each family, the best first, a sentence for each noise."
     sentences = []
     for (dataset, kind, label), own in best.groupby(["dataset", "kind", "label"], sort=False):
         order = own.sort_values("mean", ascending=False)
@@ -482,15 +482,14 @@ ALT_TEXTS = { # by figure: what it shows, for those who do not see it
 }
 CAPTIONS = { # what a reader has to know to read it
     "answer": "Thick: networks trained on ten distilled images a class. The other lines: networks trained on all the "
-              "noisy data, to the last epoch, until held-out noisy labels say stop, and with the distiller's recipe.",
-    "figure_2": "A column is a noise rate, with its own axis, on which distances are those of the errors' logarithms. "
-                "Thick lines are distilled sets; marked thin ones as many real images, trained on in the same way; "
-                "horizontal lines all the noisy data. In the last row every way stands beside the others, hollow marks "
-                "at the last epoch.",
-    "figure_3": "Left, the real images on which DATM's experts agree, from which it starts; right, what it makes of "
-                "them. That a digit can be recognised right proves nothing where it can be recognised left.",
-    "advice": "The best way of a family is read off the test images, which favours a family with many ways: this is "
-              "what a family can reach, not what somebody would have chosen.",
+              "noisy data, to the last epoch, stopped by held-out noisy labels, and with the distiller's recipe.",
+    "figure_2": "A column is a noise rate with its own accuracy axis, logarithmic in the error. Thick lines are "
+                "distilled sets, thin lines with markers as many real images under the same recipe, horizontal lines "
+                "all the noisy data. The last row compares all ways, with hollow marks at the last epoch.",
+    "figure_3": "Left, the real images on which DATM's experts agree, from which it starts; right, its result. If a "
+                "digit can be recognised on the left, recognising it on the right proves nothing.",
+    "advice": "The best way of a family is chosen by test accuracy, which favours a family with many ways: this is "
+              "what a family can reach, not what a user would have chosen.",
 }
 SAME_CAPTION = {"figure_4": "figure_2", "figure_5": "figure_2", "figure_own": "figure_2"}
 
@@ -651,20 +650,20 @@ def headlines(numbers: pd.DataFrame, # points
         "The claims about symmetric noise": " ".join(counts_of_verdicts(symmetric)),
         "The baseline decides": levels_text(numbers),
         "So does the recipe": settings_summary(settings),
-        "Who denoises?": " ".join(ladder_10),
+        "Which step removes the noise?": " ".join(ladder_10),
         "Select or distil?": short_comparisons(compared, "selected or distilled", "sym"),
         "Structure or rate?": short_comparisons(compared, "structure or rate"),
         "Noise that depends on the image": short_comparisons(compared, "all data or distilled", "idn"),
         "Robust training": short_comparisons(compared, "robust or usual", "sym"),
-        "What networks take over of structured noise": share_ranges(shares, "asym"),
-        "Confidence lost under symmetric noise, in parts of the rate": share_ranges(shares, "sym"),
+        "Structured noise absorbed by networks": share_ranges(shares, "asym"),
+        "Confidence lost under symmetric noise, as a share of the rate": share_ranges(shares, "sym"),
         "The corollaries": " ".join(dict.fromkeys([inferred[0], *inferred[-2:]])),
     }
     lead = {
-        "Select or distil?": "Agreed real images, noisy labels, less DATM's sets, symmetric noise, in points: ",
-        "Structure or rate?": "Asymmetric noise less symmetric noise with as many wrong labels, in points: ",
-        "Noise that depends on the image": "All the noisy data under a distiller's recipe less its sets, in points: ",
-        "Robust training": "Robust training less the usual training, both at the noisy-validation epoch: ",
+        "Select or distil?": "Agreed real images, noisy labels, minus DATM's sets, symmetric noise, in points: ",
+        "Structure or rate?": "Asymmetric noise minus symmetric noise with as many wrong labels, in points: ",
+        "Noise that depends on the image": "All the noisy data under a distiller's recipe minus its sets, in points: ",
+        "Robust training": "Robust training minus the usual training, both at the noisy-validation epoch: ",
     }
     return {heading: lead.get(heading, "") + text.rstrip(".") + "." for heading, text in points_of_page.items() if text}
 
