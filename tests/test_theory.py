@@ -84,11 +84,11 @@ def test_corollary_2_says_nothing_where_no_size_matches():
 def test_the_corollaries_in_words():
     records = world(growing, **DIGITS)
     sentences = corollaries_summary(bounds(records), inferences(records))
-    assert sentences[0] == ("In 3 of 4 settings no computed size is above the bound of Corollary I, so they do not test "
-                            "it.")
+    assert sentences[0] == ("In 3 of 4 settings no computed size is above the bound of Corollary I, so they do not "
+                            "test it.")
     assert ("the bound is 26 images a class; above it accuracy still gains +28.0 points, "
             "with sizes up to IPC 50") in sentences[1]
-    assert "in 16 of 16 cases, and the true rate is at least as high in 4 of them" in sentences[2] # 50 images match, 0.61
+    assert "16 of 16 cases, and the true rate is at least as high in 4 of them" in sentences[2] # 50 images match, 0.61
     assert sentences[3].startswith("In 12 of these 16 cases no computed size could have given a correct rate")
 
 
