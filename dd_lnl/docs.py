@@ -121,8 +121,7 @@ def api_page(module: str, source: str) -> str: # Markdown
 # %% ../nbs/14d_docs.ipynb #cc61d11f
 GLOSSARY = [ # (word, whose, what it means, chapter)
     ("agreement", "ours",
-     "Real images that experts classify as their observed class, with the experts' soft labels; a control.",
-     "10_coresets"),
+     "Real images that experts classify as their observed class, with soft labels; a control.", "10_coresets"),
     ("asymmetric noise", "field",
      "Wrong labels with a pattern: a class gets the label of a similar class.", "02_noise"),
     ("Dˢ", "paper", "The synthetic set: images and labels, IPC for each class. Ours: `SyntheticSet`.", "00_core"),
@@ -145,8 +144,7 @@ GLOSSARY = [ # (word, whose, what it means, chapter)
     ("last epoch", "ours", "The usual training at its end, after it has memorised wrong labels.", "13_results"),
     ("noisy-validation epoch", "ours",
      "The usual training at the epoch that predicts held-out noisy labels best.", "05_training"),
-    ("equal updates", "ours",
-     "The usual training, stopped after as many updates as the training on a small set.", "05_training"),
+    ("equal updates", "ours", "The usual training with as many updates as on a small set.", "05_training"),
     ("same recipe", "ours", "All the noisy data, trained on under the distiller's protocol.", "11_evaluation"),
     ("profile", "ours", "A named grid of settings, and the folder of its results.", "12d_profiles"),
     ("protocol", "ours", "The recipe for training judges: updates, step size, augmentation.", "11_evaluation"),
