@@ -15,6 +15,7 @@ import pandas as pd
 from .core import InputError
 from .figures import colour, marker, theme
 from .law import OF_LAW, fit_law, predicted
+from .results import labelled
 from .tails import THIRDS
 from .words import called
 
@@ -35,6 +36,8 @@ def draw_law(ax, curve: pd.DataFrame): # one distiller's cells of `law.curves_of
         ax.plot(sizes, 100 * band.expected, color=colour(tau), lw=1)
         ax.fill_between(sizes, 100 * band.low, 100 * band.high, color=colour(tau), alpha=.12, lw=0)
     ax.set(xscale="log", xlabel="IPC", ylim=(0, 100))
+    ax.set_xticks(sorted(curve.ipc.unique()), [f"{ipc}" for ipc in sorted(curve.ipc.unique())])
+    ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
 
 
 def figure_law(table: pd.DataFrame) -> mpl.figure.Figure: # of `law.curves_of`
@@ -75,29 +78,36 @@ def draw_tails(ax, table: pd.DataFrame, imbalance: float): # rows of one protoco
             balanced = own[own.imbalance == 1].groupby("place").recall.mean().reindex(means.index)
             ax.plot(means.images, 100 * balanced, color=".6", lw=.8, ls="--", label="distilled, balanced data")
     ax.set(xscale="log", ylim=(-3, 103))
+    ax.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
     ax.invert_xaxis()
 
 
-def figure_tails(table: pd.DataFrame, # of `tails.recalls`
+def figure_tails(table: pd.DataFrame, # of `tails.recalls`, one data set
                  ipc: int, imbalance: float) -> mpl.figure.Figure:
-    "A row a distiller, a column a rate."
-    protocols = [name for name in ("datm", "dance", "rcig") if name in set(table.protocol)]
-    rates = sorted(table.tau.dropna().unique())
+    "A row a distiller, a column a noise."
+    table = labelled(table.assign(tau_hat=np.nan))
+    here = table[table.imbalance == imbalance]
+    protocols = list(dict.fromkeys(here.protocol[(here.distiller == here.protocol) & (here.distiller != "full")]))
+    noises = here[["noise", "tau", "label"]].drop_duplicates().sort_values(["noise", "tau"], ascending=[False, True])
     chosen = table[(table.selection == "last") | (table.protocol == "balanced")]
     chosen = chosen[(chosen.protocol != "balanced") | (chosen.selection == "noisy_val")]
     with theme():
-        size = 2.1 * len(rates) + 1.2, 1.7 * len(protocols) + .5
-        figure, axes = plt.subplots(len(protocols), len(rates), figsize=size, sharey=True, squeeze=False,
+        size = 2.1 * len(noises) + 1.2, 1.7 * len(protocols) + .5
+        figure, axes = plt.subplots(len(protocols), len(noises), figsize=size, sharey=True, squeeze=False,
                                     layout="constrained")
         for line, protocol in zip(axes, protocols):
-            for ax, tau in zip(line, rates):
-                here = chosen[(chosen.tau == tau) & chosen.protocol.isin([protocol, "balanced"])]
-                draw_tails(ax, here[here.ipc.isna() | (here.ipc == ipc)], imbalance)
-                ax.set_title(f"{called(protocol)}, τ = {tau:g}")
+            for ax, (noise, _, label) in zip(line, noises.itertuples(index=False)):
+                own = chosen[(chosen.noise == noise) & (chosen.label == label)]
+                own = own[own.protocol.isin([protocol, "balanced"])]
+                draw_tails(ax, own[own.ipc.isna() | (own.ipc == ipc)], imbalance)
+                ax.set_title(f"{called(protocol)}, {'' if noise == 'sym' else called(noise) + ' '}{label}")
             line[0].set_ylabel("recall [%]")
         for ax in axes[-1]:
             ax.set_xlabel("images of the class")
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), ncols=3, loc="outside lower center", fontsize=6)
+        lines = {line.get_label(): line for ax in axes.flat for line in ax.lines}
+        figure.legend([*lines.values()], [*lines], ncols=3, loc="outside lower center", fontsize=6)
         plt.close(figure)
     return figure
 
@@ -114,7 +124,7 @@ def figure_corrections(table: pd.DataFrame) -> mpl.figure.Figure: # of `unabsorb
             ends = np.nan_to_num(np.stack([own.back - own.low, own.high - own.back]), nan=0., posinf=0.)
             ax.barh(places, own.back, xerr=ends, color="0.75", error_kw=dict(lw=.6))
             is_noisy = own.label != "τ = 0"
-            ax.plot((own.gap / 2)[is_noisy], places[is_noisy], "k|", ms=7, label="half of the gap")
+            ax.plot((own.gap / 2)[is_noisy], places[is_noisy], "|", mec="k", mew=1, ms=7, label="half of the gap")
             names = [f"{kind} {label}, {name}, IPC {ipc}"
                      for kind, label, name, ipc in own[["kind", "label", "correction", "ipc"]].itertuples(index=False)]
             ax.set_yticks(places, names, fontsize=5)
@@ -205,16 +215,22 @@ def figure_efficiency(table: pd.DataFrame) -> mpl.figure.Figure: # of `efficienc
     names = list(dict.fromkeys(shown.name))
     finite = shown.networks[np.isfinite(shown.networks)]
     edge = 2 * max(finite.max() if len(finite) else 1., 10.)
+    rivals = list(shown.groupby("against", sort=False))
     with theme():
         figure, ax = plt.subplots(figsize=(4.8, .22 * len(names) + .9), layout="constrained")
-        for k, (rival, own) in enumerate(shown.groupby("against", sort=False)):
+        for k, (rival, own) in enumerate(rivals):
+            shift = .14 * (k - (len(rivals) - 1) / 2)
             pays = np.isfinite(own.networks)
-            ax.plot(own.networks.where(pays, edge), [names.index(name) + .12 * (k - 2) for name in own.name], ls="",
+            ax.plot(own.networks.where(pays, edge), [names.index(name) + shift for name in own.name], ls="",
                     marker="osD^v"[k % 5], color=f"C{k}", ms=3.5, label=rival)
         ax.axvline(edge, color=".7", lw=.6, ls=":")
-        ax.set(xscale="log", xlabel="networks from which on it pays (right edge: never)")
+        ax.set(xscale="log", xlabel="networks from which on it pays")
+        ax.set(xlim=(.8, 1.3 * edge), ylim=(len(names) - .4, -.6))
+        ax.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+        ax.annotate("never", (edge, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=6)
         ax.set_yticks(range(len(names)), names)
-        ax.invert_yaxis()
         ax.legend(loc="center left", bbox_to_anchor=(1, .5))
         plt.close(figure)
     return figure

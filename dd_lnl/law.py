@@ -97,6 +97,8 @@ def by_sum(known: pd.DataFrame, asked: pd.DataFrame) -> np.ndarray:
 
 def by_neighbour(known: pd.DataFrame, asked: pd.DataFrame) -> np.ndarray:
     "The mean of the nearest cells, a factor of ten in size counting as much as the whole range of rates."
+    if known.empty:
+        raise InputError("No cell is left to predict others from.")
     means = known.groupby(POINT, as_index=False).logit.mean()
     u, rates = np.log10(means.ipc.to_numpy(float)), means.tau.to_numpy()
     values = []

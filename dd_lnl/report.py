@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['READING_ORDER', 'CONF', 'STYLE', 'LINK', 'executed_notebooks', 'parameters_of', 'series', 'makers', 'trained_on',
            'linked', 'results_table', 'origin', 'distinct', 'adoption', 'title', 'heading', 'figure_notebooks',
-           'printed_lines', 'folded', 'linked_picture', 'pictures', 'front', 'failures', 'with_links', 'relinked',
-           'write_source', 'entitled', 'run_sphinx', 'build_site']
+           'printed_lines', 'folded', 'linked_picture', 'pictures', 'results_section', 'front', 'failures',
+           'with_links', 'relinked', 'write_source', 'entitled', 'run_sphinx', 'build_site']
 
 # %% ../nbs/14a_report.ipynb #7ef9d8b6
 import html, os, re, shutil
@@ -15,10 +15,11 @@ from contextlib import redirect_stderr
 from pathlib import Path
 
 from .answer import answer_sentences
+from .beyond import MEASUREMENTS, measured_list
 from .checks import in_table
 from .core import Cell, InputError, check_writable, notebook_error, read_json, write_json
-from .results import load, points
-from .words import ALT_TEXTS, BASELINE_NAMES, accuracy_text, budget, called, caption, spread
+from .results import load, points, usual_records
+from .words import ALT_TEXTS, BASELINE_NAMES, accuracy_text, budget, called, caption, figure_of, spread
 
 # %% ../nbs/14a_report.ipynb #61095690
 def executed_notebooks(home: Path) -> dict: # {name: notebook}, the oldest run first
@@ -135,6 +136,7 @@ def title(notebook: dict) -> str:
     "The title of a notebook's page."
     if setting := parameters_of(notebook):
         rate = "" if setting["tau"] is None else f", τ = {setting['tau']:g}"
+        rate += f", imbalance {setting['imbalance']:g}" if setting.get("imbalance", 1.) != 1 else ""
         where = f"{called(setting['dataset'])}: {called(setting['noise'])}{rate}, seed {setting['seed']}"
         return in_table(f"{trained_on(**setting)} on {where}")
     cell = heading(notebook)
@@ -153,6 +155,7 @@ READING_ORDER = { # a figure's notebook: the chapter behind it
     "answer": "13f_answer", "figure_2": "13_results", "claims": "13b_verdicts", "advice": "13e_findings",
     "figure_4": "13_results", "figure_5": "02_noise", "figure_1": "13_results", "figure_3": "07_datm",
     "credit": "13a_theory", "absorbed": "13a_theory", "corollaries": "13a_theory", "iterations": "05_training",
+    "tails": "13h_tails", "unabsorb": "13i_unabsorbed", "law": "13g_law", "efficiency": "13k_efficiency",
     "fidelity": "11_evaluation", "results": "13_results"}
 
 
@@ -181,8 +184,7 @@ def folded(summary: str, lines: list) -> str: # of plain text -> HTML
 # %% ../nbs/14a_report.ipynb #69bd5c5c
 def linked_picture(png: Path, page: str, frame=None) -> str: # Markdown; page: an address; frame: records
     "A picture that links to the notebook which drew it, with its caption."
-    known = [name for name in ALT_TEXTS if png.stem.startswith(name)]
-    name = max(known, key=len, default=png.stem)
+    name = figure_of(png.stem)
     return f"[![{ALT_TEXTS.get(name, name)}](figures/{png.name})]({page})\n\n*{caption(name, frame)}*"
 
 
@@ -206,23 +208,34 @@ def pictures(home: Path, notebooks: dict, frame=None, # records
     return "\n\n".join(parts)
 
 # %% ../nbs/14a_report.ipynb #88e1c2a0
-def front(home: Path, frame, notebooks: dict, chapter_link=lambda chapter: "") -> str: # as `pictures`; Markdown
-    "The front page."
+def results_section(frame, notebooks: dict) -> list: # usual records -> of Markdown
+    "A table a data set."
     table, made_by = points(frame), makers(notebooks)
     how_to_read = (f"Test accuracy in percent; {spread(table)}. Every number links to the executed notebook that made "
                    "it, and a mean over seeds to those of all seeds. A dash is a number that was not computed.")
-    by_dataset = {called(dataset): own for dataset, own in frame.groupby("dataset", sort=False)}
-    answer = "\n".join(f"* {sentence}" for sentence in answer_sentences(by_dataset))
-    parts = ["# Do dataset distillers remove label noise?", answer,
-             "## Figures", pictures(home, notebooks, frame, chapter_link), "## Results", how_to_read]
+    parts = ["## Results", how_to_read]
     for dataset, near in table.groupby("dataset"):
         parts += [f"### {in_table(called(dataset))}", results_table(near, made_by)]
-    parts += ["## The origin of the numbers", origin(home, frame)]
+    return parts
+
+
+def front(home: Path,
+          records, # from `load`, with every=True
+          notebooks: dict, chapter_link=lambda chapter: "") -> str: # as `pictures`; Markdown
+    "The front page."
+    frame, figures = usual_records(records), figure_notebooks(notebooks)
+    by_dataset = {called(dataset): own for dataset, own in frame.groupby("dataset", sort=False)}
+    answer = [f"* {sentence}" for sentence in answer_sentences(by_dataset)]
+    measured = measured_list(home.parent, (home.name,), [name for name in figures if name in MEASUREMENTS])
+    parts = ["# Do dataset distillers remove label noise?", "\n".join([*answer, measured]),
+             "## Figures", pictures(home, notebooks, frame if len(frame) else None, chapter_link)]
+    if len(frame): # nothing else is compared in one table
+        parts += results_section(frame, notebooks)
+    parts += ["## The origin of the numbers", origin(home, records)]
     if failed := failures(home, notebooks):
         parts += ["## Failed notebooks", "\n".join(failed)]
     if files := sorted((home/"tables").glob("[!.]*")):
         parts += ["## Downloads", "\n".join(f"- {{download}}`{path.name} <tables/{path.name}>`" for path in files)]
-    figures = figure_notebooks(notebooks)
     pages = [f"notebooks/{name}" for name in [*figures, *sorted(set(notebooks) - set(figures))]]
     return "\n\n".join([*parts, "\n".join(["```{toctree}", ":hidden:", "", *pages, "```"])])
 
@@ -287,12 +300,12 @@ def relinked(notebook: dict, replace) -> dict: # as in `with_links`; the same no
 # %% ../nbs/14a_report.ipynb #7c79dd87
 def write_source(home: Path, source: Path, chapter_link=lambda chapter: ""): # as for `pictures`
     "Write what Sphinx makes the site of."
-    frame, notebooks = load(home.name, home.parent), executed_notebooks(home)
+    records, notebooks = load(home.name, home.parent, every=True), executed_notebooks(home)
     for part in ("figures", "tables"):
         if (home/part).is_dir():
             shutil.copytree(home/part, source/part)
     (source/"static").mkdir()
-    (source/"index.md").write_text(front(home, frame, notebooks, chapter_link))
+    (source/"index.md").write_text(front(home, records, notebooks, chapter_link))
     (source/"conf.py").write_text(CONF)
     (source/"static/report.css").write_text(STYLE)
 

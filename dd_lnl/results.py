@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['REAL_IMAGES', 'ROBUST_TRAININGS', 'RECIPES', 'FIELDS', 'NOISY_SET', 'MATRICES', 'KINDS', 'SELECTIONS', 'SETTING',
-           'BASELINES', 'home', 'robust_names', 'is_whole', 'load', 'plain_fields', 'under_own_name', 'curves',
-           'transitions', 'noise_label', 'labelled', 'of_kind', 'labels', 'points', 'by_noise', 'table', 'write_table',
-           'Panel', 'panels', 'comparable', 'missing', 'comparisons', 'retention', 'compare_retention',
+           'BASELINES', 'home', 'robust_names', 'is_whole', 'load', 'usual_records', 'plain_fields', 'under_own_name',
+           'curves', 'transitions', 'noise_label', 'labelled', 'of_kind', 'labels', 'points', 'by_noise', 'table',
+           'write_table', 'Panel', 'panels', 'comparable', 'missing', 'comparisons', 'retention', 'compare_retention',
            'retention_cases']
 
 # %% ../nbs/13_results.ipynb #d2672ead
@@ -72,11 +72,17 @@ def load(profile: str, # name of the profile
     frame = pd.DataFrame(fields).astype({"ipc": "Int64", "tau": float, "tau_hat": float})
     if "own_protocol" in frame:
         frame = under_own_name(frame)
-    is_usual = (frame.imbalance == 1) & (frame.correction == "none")
-    if not every and not is_usual.any():
+    if every:
+        return frame
+    if usual_records(frame).empty:
         raise InputError(f"Profile {profile!r} has only long tails and corrected sets so far, which are not compared "
                          f"with others here: `dd_lnl reproduce --profile {profile}` computes the rest.")
-    return frame if every else frame[is_usual].reset_index(drop=True)
+    return usual_records(frame)
+
+
+def usual_records(frame: pd.DataFrame) -> pd.DataFrame: # records, likewise
+    "The records of balanced data that were judged without a correction."
+    return frame[(frame.imbalance == 1) & (frame.correction == "none")].reset_index(drop=True)
 
 
 def plain_fields(cell: str, record: dict) -> dict:

@@ -40,17 +40,19 @@ def recall_rows(record: dict) -> list: # of dicts: OF_CELL, selection, place, pa
 
 def recalls(profile: str, # name of the profile
             folder="outputs", # where all profiles' outputs lie
-           ) -> pd.DataFrame: # of `recall_rows`; an `InputError` if no record has recalls
-    "The recall of every class in every uncorrected record of a profile."
+           ) -> pd.DataFrame: # of `recall_rows`; an `InputError` if no record is of a long tail
+    "The recall of every class in every uncorrected record, for the noises under which there is a long tail."
     rows = []
     for path in sorted((home(profile, folder)/"records").glob("*.json")):
         record = read_any_json(path)
         if is_whole(record) and "recall" in record and record.get("correction", "none") == "none":
             rows += recall_rows(record)
-    if not rows:
-        raise InputError(f"No record of profile {profile!r} says how well each class is known: compute it with "
-                         f"`dd_lnl reproduce --profile {profile}`.")
-    return pd.DataFrame(rows).astype({"ipc": "Int64", "tau": float})
+    if not any(row["imbalance"] > 1 for row in rows):
+        raise InputError(f"No record of profile {profile!r} is of a long tail: compute some with `dd_lnl reproduce "
+                         "--profile digits-tails`.")
+    table = pd.DataFrame(rows).astype({"ipc": "Int64", "tau": float})
+    noises = table.dataset + " " + table.noise + " " + table.tau.astype(str)
+    return table[noises.isin(noises[table.imbalance > 1])]
 
 # %% ../nbs/13h_tails.ipynb #8f9e1fef
 WAY_OF_CELL = ["dataset", "noise", "tau", "distiller", "protocol", "ipc", "selection"]

@@ -284,10 +284,11 @@ def draw_verdicts(axes, # one a baseline
         column = BASELINES.index(verdict.baseline) if verdict.baseline in BASELINES else 0
         rows = [y for (claim, method), y in places.items()
                 if claim == verdict.claim and verdict.method in ("", method)]
-        if verdict.verdict != "not testable":
+        if verdict.verdict in VERDICT_MARKS:
             draw_margin(axes[column], rows[0], verdict)
             continue
-        axes[column].text(0, np.mean(rows), verdict.why, ha="center", va="center", fontsize=5, color=".4",
+        reason = verdict.why if verdict.verdict == "not testable" else verdict.verdict
+        axes[column].text(0, np.mean(rows), reason, ha="center", va="center", fontsize=5, color=".4",
                           bbox=dict(fc="w", ec="none", pad=.8))
     for ax, baseline in zip(axes, BASELINES):
         ax.axvline(0, color="k", lw=.6, zorder=0)

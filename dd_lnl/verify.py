@@ -6,9 +6,9 @@
 __all__ = ['IDENTITY', 'NEAR_A_BOUNDARY', 'LOGGED', 'VERDICT', 'N_DRAWS', 'NUMBER', 'STATES', 'IN_WORDS', 'HEADINGS', 'LISTED',
            'SAMPLE_SECONDS', 'Run', 'read_run', 'run_at_head', 'earlier_run', 'agrees', 'foreign_fields', 'computed',
            'is_bit_equal', 'as_frame', 'verdict_table', 'compared_verdicts', 'moved', 'with_firmness',
-           'verdicts_of_both', 'compared_tables', 'Outcome', 'state_of_cell', 'compared_cells', 'compare',
-           'is_reproduced', 'sentence', 'counts_of', 'listed', 'in_words', 'seconds_of', 'sample_seconds', 'affordable',
-           'sample_cells', 'recompute', 'recompute_sample']
+           'has_usual_training', 'verdicts_of_both', 'compared_tables', 'Outcome', 'state_of_cell', 'compared_cells',
+           'compare', 'is_reproduced', 'sentence', 'counts_of', 'listed', 'in_words', 'seconds_of', 'sample_seconds',
+           'affordable', 'sample_cells', 'recompute', 'recompute_sample']
 
 # %% ../nbs/17_verify.ipynb #21197629
 import re, subprocess, tarfile, tempfile
@@ -23,7 +23,7 @@ import pandas as pd
 from . import experiment, store
 from .core import InputError, read_json
 from .record import record_path
-from .results import plain_fields, under_own_name
+from .results import plain_fields, under_own_name, usual_records
 from .setting import Setting, space_method
 from .tolerance import kinds_of_cells, moderated, numbers_of, paired
 from .verdicts import claims
@@ -129,8 +129,8 @@ VERDICT = ["claim", "dataset", "method", "baseline"]
 
 
 def verdict_table(records: dict, which: list = None) -> pd.DataFrame: # which: of Claim; None: all
-    "The verdicts that some records give, a row each; without those about seconds, and those that nothing measures."
-    table = claims(as_frame(records), which)
+    "The verdicts that some records give, a row each; without those about seconds, and those without a rule."
+    table = claims(usual_records(as_frame(records)), which)
     return table.loc[(table.unit != "s") & table.margin.notna(), [*VERDICT, "verdict", "leans", "margin", "unit"]]
 
 
@@ -170,10 +170,15 @@ def with_firmness(verdicts: pd.DataFrame, # from `compared_verdicts`
     return verdicts.assign(firm=firm)
 
 
+def has_usual_training(records: dict) -> bool:
+    "Whether some record is of the usual training on balanced data."
+    return any(record["protocol"] == "full" and record.get("imbalance", 1.) == 1 for record in records.values())
+
+
 def verdicts_of_both(committed: dict, fresh: dict, pairs: pd.DataFrame) -> pd.DataFrame: # records; from `paired`
-    "The verdicts of two runs; no rows where one of them has no full data, against which all is judged."
+    "The verdicts of two runs; no rows where one of them has no usual training, against which all is judged."
     runs = (committed, fresh)
-    if not all(any(record["distiller"] == "full" for record in records.values()) for records in runs):
+    if not all(has_usual_training(records) for records in runs):
         return pd.DataFrame(columns=[*VERDICT, "changed", "firm"])
     return with_firmness(compared_verdicts(*map(verdict_table, runs)), committed, pairs)
 

@@ -6,16 +6,17 @@
 __all__ = ['NAMES', 'REAL_NAMES', 'BASELINE_NAMES', 'STEP_NAMES', 'SCALE', 'MISSING_BASELINES', 'KINDS_OF_COMPARISON',
            'NUMBERS_OF', 'ALT_TEXTS', 'CAPTIONS', 'SAME_CAPTION', 'STARS', 'RANDOM', 'COLUMN_NAMES', 'called',
            'and_list', 'at_sizes', 'accuracy_text', 'interval_text', 'spread', 'budget', 'scale_of', 'profile_options',
-           'wide', 'page', 'write_tables', 'missing_points', 'figure_summary', 'sizes_needed', 'robust_trainings',
-           'at_label', 'idea_summary', 'more_and_less', 'halves', 'all_in_part_or_not', 'corollaries_summary',
-           'absorbed_summary', 'credit_summary', 'way_name', 'difference_text', 'comparison_summary',
-           'settings_summary', 'way_text', 'seconds_text', 'advice_summary', 'advice_page', 'deciding_accuracies',
-           'deciding_sizes', 'deciding_rate', 'deciding_cost', 'deciding_numbers', 'with_numbers', 'caption',
-           'as_markdown', 'outcome', 'star', 'claims_summary', 'claim_clause', 'verdicts_note', 'counts_of_verdicts',
-           'overview', 'starred', 'levels_text', 'short_comparisons', 'share_ranges', 'headlines', 'bullets',
-           'front_page']
+           'wide', 'page', 'incomplete', 'write_tables', 'missing_points', 'figure_summary', 'sizes_needed',
+           'robust_trainings', 'at_label', 'idea_summary', 'more_and_less', 'halves', 'all_in_part_or_not',
+           'corollaries_summary', 'absorbed_summary', 'credit_summary', 'way_name', 'difference_text',
+           'comparison_summary', 'settings_summary', 'way_text', 'seconds_text', 'advice_summary', 'advice_page',
+           'deciding_accuracies', 'deciding_sizes', 'deciding_rate', 'deciding_cost', 'deciding_numbers',
+           'with_numbers', 'figure_of', 'caption', 'as_markdown', 'outcome', 'star', 'claims_summary', 'claim_clause',
+           'verdicts_note', 'counts_of_verdicts', 'overview', 'starred', 'levels_text', 'short_comparisons',
+           'share_ranges', 'headlines', 'bullets', 'front_page']
 
 # %% ../nbs/13c_words.ipynb #0b6f7fda
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,17 @@ def page(table: pd.DataFrame, # points
              "± across": [f"{point.n:g} {point.spread}" for point in table.itertuples()]}
     cells = table.assign(**index, text=[accuracy_text(point) for point in table.itertuples()])
     return cells.set_index([*index, "label"]).text.unstack("label", fill_value="", sort=False)[list(labels(table))]
+
+# %% ../nbs/13c_words.ipynb #a50dd210
+def incomplete(table: pd.DataFrame, # a row a cell, or several
+               group: list, # columns: a grid each
+               axes: list, # columns: every combination of the values that occur is expected
+              ) -> str: # "" for whole grids
+    "How many cells of some grids are missing, in words."
+    n_expected = sum(prod(own[name].nunique(dropna=False) for name in axes)
+                     for _, own in table.groupby(group, dropna=False))
+    n_missing = n_expected - len(table.drop_duplicates([*group, *axes]))
+    return f"{n_missing} of {n_expected} cells are missing." if n_missing else ""
 
 # %% ../nbs/13c_words.ipynb #ded16f93
 def write_tables(numbers: pd.DataFrame, # from `results.table`
@@ -479,7 +491,13 @@ ALT_TEXTS = { # by figure: what it shows, for those who do not see it
     "credit": "What every step between all the noisy data and a distilled set brings, a panel a distiller and size",
     "advice": "The best way of each family at each noise, with what it costs",
     "iterations": "Matching loss and accuracy along the iterations of a distillation",
+    "tails": "Recall of a class against the number of its training images, a column a noise rate, a row a distiller",
+    "unabsorb": "Points that each correction gives back, a row a noise and correction, a column a distiller",
+    "law": "Accuracy against images per class at each noise rate, with what a law of the other rates predicts",
+    "efficiency": "Networks from which on a distilled set takes less time than training on all the data",
 }
+
+# %% ../nbs/13c_words.ipynb #6611b7e0
 CAPTIONS = { # what a reader has to know to read it
     "answer": "Thick: networks trained on ten distilled images a class. The other lines: networks trained on all the "
               "noisy data, to the last epoch, stopped by held-out noisy labels, and with the distiller's recipe.",
@@ -490,19 +508,32 @@ CAPTIONS = { # what a reader has to know to read it
                 "digit can be recognised on the left, recognising it on the right proves nothing.",
     "advice": "The best way of a family is chosen by test accuracy, which favours a family with many ways: this is "
               "what a family can reach, not what a user would have chosen.",
+    "tails": "Frequent classes are left, rare ones right. Dashed: the same distiller where all classes are as large.",
+    "unabsorb": "A tick is half of what the noise costs, which was the goal. Corrections with “true” in their names "
+                "use clean labels: they say what could be reached.",
+    "law": "Points are means over seeds. A line is what a law of all other rates predicts, its band the interval of a "
+           "new cell.",
+    "efficiency": "At the right edge stands what never pays, or for the first networks only. Seconds are those of the "
+                  "records; how accurate the networks are stands in the table.",
 }
 SAME_CAPTION = {"figure_4": "figure_2", "figure_5": "figure_2", "figure_own": "figure_2"}
 
 
+def figure_of(stem: str) -> str: # a picture's or table's name without ending, e.g. "tails_ipc10"
+    "The figure above that a file belongs to, by the beginning of its name; the name itself if there is none."
+    return max((name for name in ALT_TEXTS if stem.startswith(name)), key=len, default=stem)
+
+
 def caption(figure: str, frame: pd.DataFrame = None) -> str: # a name without ending; records
     "The caption of a figure; with records, also the meaning of ±."
+    figure = figure_of(figure)
     text = CAPTIONS.get(SAME_CAPTION.get(figure, figure), ALT_TEXTS.get(figure, figure) + ".")
     return text if frame is None else f"{text} {spread(points(frame))}.".replace(". ±", ". The ±")
 
 
 def as_markdown(figure: str, home: str, frame: pd.DataFrame = None) -> str: # e.g. "../outputs/digits"
     "A figure with its alternative text and its caption."
-    return f"![{ALT_TEXTS.get(figure, figure)}]({home}/figures/{figure}.png)\n\n*{caption(figure, frame)}*"
+    return f"![{ALT_TEXTS.get(figure_of(figure), figure)}]({home}/figures/{figure}.png)\n\n*{caption(figure, frame)}*"
 
 # %% ../nbs/13c_words.ipynb #d586c008
 def outcome(verdict) -> str: # a row of `verdicts.claims`
