@@ -264,6 +264,9 @@ div.body table { display: block; width: max-content; max-width: 100%; overflow-x
 div.body table td:nth-child(n + 4) { white-space: nowrap; }
 div.body img, div.body svg { max-width: 100%; height: auto; vertical-align: top; }
 div.body .cell_output { max-width: 100%; overflow-x: auto; }
+div.body .cell_output table { border: none; border-collapse: collapse; }
+div.body .cell_output :is(td, th) { border: 1px solid #ccc; padding: 3px 8px; }
+div.body .stream pre { white-space: pre-wrap; }
 a:has(img) { border: none !important; }
 details { margin: 0 0 1em; }
 summary { cursor: pointer; }
@@ -274,8 +277,10 @@ summary { cursor: pointer; }
   div.sphinxsidebar { width: 100% !important; float: none !important; margin: 24px 0 0 !important;
                       padding: 8px 12px !important; box-sizing: border-box; position: static !important; }
   div.body ul, div.body ol { padding-left: 1.3em; margin-left: 0; }
-  p:has(> a > img), p:has(> img) { overflow-x: auto; }
-  p > a > img:not([src*="answer"], [src*="figure_3"]) { max-width: none !important; width: 720px; }
+  div.body .stream pre { white-space: pre; }
+  p:has(img) { overflow-x: auto; }
+  p img:not([src*="answer"], [src*="figure_3"]) { max-width: none !important; width: 720px; }
+  .cell_output img { max-width: 720px !important; }
   div.body h1 { font-size: 26px; }
   div.body h2 { font-size: 22px; }
 }

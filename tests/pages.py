@@ -5,7 +5,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 WIDTHS = (390, 820, 1300) # pixels: a phone, a tablet, a desk
-# What sticks out of the page without a box that scrolls, what is cut off, and the smallest letters of running text.
+# What sticks out of the page without a box that scrolls, what is cut off, the smallest letters of running text, and
+# pictures of several panels that are too small to read (`answer` and `figure_3` are simple enough).
 COMPLAINTS = """
 const page = document.documentElement, wide = arguments[0], out = [], cut = []; // a phone's window grows with its page
 for (const element of document.querySelectorAll('div.body *')) {
@@ -20,7 +21,10 @@ for (const element of document.querySelectorAll('div.body *')) {
 }
 const texts = [...document.querySelectorAll('div.body p')].filter(text => text.innerText.length > 60);
 const sizes = texts.map(text => parseFloat(getComputedStyle(text).fontSize));
-return [page.scrollWidth - wide, out, cut, Math.min(99, ...sizes)];
+const large = [...document.querySelectorAll('div.body img')].filter(
+  picture => picture.naturalWidth > 1000 && !/answer|figure_3/.test(picture.src));
+const shrunk = large.map(picture => picture.getBoundingClientRect().width).filter(width => width && width < 600);
+return [page.scrollWidth - wide, out, cut, Math.min(99, ...sizes), shrunk];
 """
 SMALLEST = 14 # pixels, of a letter in running text
 
@@ -38,9 +42,10 @@ def complaints(browser, address, width):
     "What is wrong with a page at one width."
     set_width(browser, width)
     browser.get(address)
-    too_wide, out, cut, size = browser.execute_script(COMPLAINTS, width)
+    too_wide, out, cut, size, shrunk = browser.execute_script(COMPLAINTS, width)
     faults = [f"the page is {too_wide} pixels too wide"] * (too_wide > 0)
     faults += [f"sticks out: {element}" for element in out] + [f"is cut: {element}" for element in cut]
+    faults += [f"a picture is only {pixels:.0f} pixels wide" for pixels in shrunk]
     return faults + [f"letters of {size} pixels"] * (size < SMALLEST)
 
 

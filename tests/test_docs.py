@@ -73,6 +73,17 @@ def test_what_cannot_be_read_is_seen(browser, tmp_path, style, fault):
     assert any(fault in text for text in faults)
 
 
+def test_a_shrunk_picture_is_seen(browser, tmp_path):
+    large = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='1200' height='9'/>"
+    page = tmp_path/"page.html"
+    page.write_text('<meta name="viewport" content="width=device-width"><div class="body">'
+                    f'<img src="{large}" width="300">'
+                    f'<div style="overflow-x: auto"><img src="{large}" width="720"></div></div>')
+    faults = complaints(browser, page.as_uri(), WIDTHS[0])
+    set_width(browser, None)
+    assert faults == ["a picture is only 300 pixels wide"]
+
+
 def test_its_search_finds_a_chapter(site, browser):
     browser.get(f"{(site/'search.html').as_uri()}?q=trajectory")
     results = WebDriverWait(browser, 20).until(lambda page: page.find_elements(By.CSS_SELECTOR, "ul.search li a"))

@@ -205,6 +205,13 @@ def test_a_verdict_is_changed_or_gone_or_new(digits):
     assert not verify.compared_verdicts(table[1:], table).changed.any()
 
 
+def test_a_run_without_the_usual_training_has_no_verdicts(digits):
+    few = {cell: record for cell, record in digits.records.items()
+           if (record["tau"], record["protocol"], record["noise"]) == (.4, "dance", "sym")}
+    outcome = compare(Run(few, {}, "committed"), Run(redrawn(few), {}, "imagined"))
+    assert "full" in set(outcome.cells.distiller) and outcome.verdicts.empty and is_reproduced(outcome)
+
+
 @pytest.mark.slow
 def test_rounding_passes_with_its_verdicts(digits):
     outcomes = [compare(digits, Run(redrawn(digits.records, seed), {}, "imagined")) for seed in range(20)]
