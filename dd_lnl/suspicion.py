@@ -58,19 +58,19 @@ def transition_matrix(joint: np.ndarray) -> np.ndarray: # T[i, j] = p(observed j
     return np.where(true_counts[:, None] > 0, T, np.eye(len(joint)))
 
 # %% ../nbs/15a_suspicion.ipynb #401a5b4e
-MOST_CERTAIN = .25 # of the images that networks take for a class
+MOST_CERTAIN = 200 # images, shared by the predicted classes
 
 
 def certain_rate(labels: np.ndarray, # (n,)
                  p: np.ndarray, # (n, n_classes)
-                 share: float = MOST_CERTAIN) -> float:
+                ) -> float:
     "The share of labels that differ from the prediction, where it is most certain; predicted classes by their size."
     predicted, certainty = p.argmax(1), p.max(1)
     total = 0.
-    for c in np.unique(predicted):
+    classes = np.unique(predicted)
+    for c in classes:
         images = np.flatnonzero(predicted == c)
-        n_certain = int(np.ceil(share * len(images)))
-        most = images[np.argsort(-certainty[images], kind="stable")[:n_certain]]
+        most = images[np.argsort(-certainty[images], kind="stable")[:max(1, MOST_CERTAIN // len(classes))]]
         total += (labels[most] != c).mean() * len(images)
     return total / len(labels)
 
