@@ -149,7 +149,7 @@ def take_images(images, labels=None, class_names=None, column=None, size=None) -
 
 # %% ../nbs/15c_audit.ipynb #fb95109d
 MINUTES = 10.
-METHOD = "distilled" # the way to judge, a name in WAYS
+METHOD = "images" # the way to judge, a name in WAYS
 
 
 @dataclass(frozen=True)

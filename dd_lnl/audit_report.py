@@ -174,11 +174,14 @@ def class_rows(audit: Audit) -> list:
 
 
 def headline(audit: Audit) -> str:
-    "The answer in one sentence."
+    "The answer in one sentence, with a warning if the networks are often wrong."
     low, high = audit.judgement.interval
     n = sum(split != "test" for split in audit.splits)
-    return (f"About {percent_of(audit.rate)} of the labels are wrong (90 % interval {100 * low:.1f} to "
-            f"{100 * high:.1f} %): some {round(audit.rate * n)} of {n} images.")
+    sentence = (f"About {percent_of(audit.rate)} of the labels are wrong (90 % interval {100 * low:.1f} to "
+                f"{100 * high:.1f} %): some {round(audit.rate * n)} of {n} images.")
+    if audit.rate - low > 2 * (high - audit.rate): # the two estimates disagree
+        sentence += " Hard images count as wrong labels here, so the true share may be near the lower end."
+    return sentence
 
 
 def left_out(audit: Audit) -> list:
