@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MEASUREMENTS', 'method_on', 'law_text', 'tails_text', 'correction_text', 'unabsorb_text', 'networks_text',
-           'efficiency_text', 'privacy_text', 'Measurement', 'answers', 'measured_list', 'with_measurements']
+           'efficiency_text', 'human_text', 'privacy_text', 'Measurement', 'answers', 'measured_list',
+           'with_measurements']
 
 # %% ../nbs/13m_beyond.ipynb #f8ae0486
 import re
@@ -20,8 +21,9 @@ from .answer import CERTAINTY, SIZE
 from .core import InputError, read_json
 from .efficiency import break_evens
 from .findings import over_all_seeds
+from .human import human_sentences
 from .privacy import FALSE_POSITIVES
-from .results import load
+from .results import load, transitions
 from .tails import against_rivals, recalls
 from .unabsorbed import corrections, goals
 from .verdicts import CLAIMS
@@ -121,6 +123,11 @@ def efficiency_text(profile: str, folder="outputs") -> str:
         raise InputError(f"Profile {profile!r} has no set of IPC {size} beside training on all the data.")
     return "; ".join(clauses)
 
+# %% ../nbs/13m_beyond.ipynb #2525daf1
+def human_text(profile: str, folder="outputs") -> str:
+    "Where human labels stand between symmetric and asymmetric noise."
+    return " ".join(human_sentences(load(profile, folder), transitions(profile, folder))).rstrip(".")
+
 # %% ../nbs/13m_beyond.ipynb #93e679f0
 def privacy_text(place: str, folder="outputs") -> str:
     "What the attack finds, way by way, among members and among mislabelled ones."
@@ -162,6 +169,9 @@ MEASUREMENTS = { # by notebook
         "When does distilling pay?", "Networks from which on it takes less time than training on everything (by "
         "the seconds in the records), and the difference in accuracy: ",
         ("digits", "cifar-small"), "dd_lnl reproduce --profile digits", efficiency_text, "cheaper"),
+    "human": Measurement(
+        "Are human labels like symmetric or like asymmetric noise?", "", ("cifar-small",),
+        "dd_lnl reproduce --profile cifar-small --cifar10 cifar10-jpeg", human_text),
     "unabsorb": Measurement(
         "Can absorbed noise be taken out again?", "Points that come back of what structured noise costs, without clean "
         "labels and without distilling again: ",

@@ -42,10 +42,7 @@ def beside_models(frame: pd.DataFrame, # records
                     expected = np.interp(human.tau_hat, curve.tau_hat.astype(float), curve["mean"].astype(float))
                     rows.append(dict(zip(SET, key)) | dict(label=human.label, share=human.tau_hat, model=model,
                                                            difference=100 * (human.mean - expected)))
-    if not rows:
-        raise InputError("Human labels are compared with symmetric and asymmetric noise, and these records lack one "
-                         "side: compute a profile that has both, for example cifar-small.")
-    return pd.DataFrame(rows).astype({"ipc": "Int64"})
+    return pd.DataFrame(rows, columns=[*SET, "label", "share", "model", "difference"]).astype({"ipc": "Int64"})
 
 # %% ../nbs/13l_human.ipynb #7b475ba9
 def structure_of(T: np.ndarray) -> np.ndarray: # (C, C), rows sum to 1 -> (C, C), rows sum to 0, the diagonal is 0
@@ -91,6 +88,9 @@ def human_sentences(frame: pd.DataFrame, # records
                     matrices: pd.DataFrame, # from `results.transitions`
                    ) -> list: # of texts
     "Where human labels stand between symmetric and asymmetric noise."
+    if not (labelled(matrices).kind == "human").any():
+        raise InputError("No record with transition matrices has human labels: compute a profile that has them, "
+                         "for example cifar-small.")
     return [*concentration_sentences(matrices), *accuracy_sentences(beside_models(frame)),
             *structure_sentences(structure_shares(matrices))]
 
@@ -106,6 +106,8 @@ def concentration_sentences(matrices: pd.DataFrame) -> list:
 def accuracy_sentences(table: pd.DataFrame) -> list: # from `beside_models`
     "The mean difference of distilled sets to each model of noise, all sizes together."
     sets = table[table.distiller == table.protocol]
+    if sets.empty:
+        return []
     means = sets.groupby(["dataset", "label", "distiller", "model", "seed"], sort=False).difference.mean().reset_index()
     compared = over_all_seeds(means, ["dataset", "label", "distiller", "model"])
     sentences = []

@@ -495,6 +495,8 @@ ALT_TEXTS = { # by figure: what it shows, for those who do not see it
     "unabsorb": "Points that each correction gives back, a row a noise and correction, a column a distiller",
     "law": "Accuracy against images per class at each noise rate, with what a law of the other rates predicts",
     "efficiency": "Networks from which on a distilled set takes less time than training on all the data",
+    "human": "Left, accuracy against the share of wrong labels for each kind of noise; right, how much of the structure "
+             "of the noise networks believe, against images per class; a row a distiller",
 }
 
 # %% ../nbs/13c_words.ipynb #6611b7e0
@@ -513,6 +515,8 @@ CAPTIONS = { # what a reader has to know to read it
                 "use clean labels: they say what could be reached.",
     "law": "Points are means over seeds. A line is what a law of all other rates predicts, its band the interval of a "
            "new cell.",
+    "human": "Human labels (stars) lie on the curve of the noise that they act like. A network that has only become "
+             "less sure of everything believes nothing of the structure.",
     "efficiency": "At the right edge stands what never pays, or for the first networks only. Seconds are those of the "
                   "records; how accurate the networks are stands in the table.",
 }
