@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'OF_MODEL', 'concentration', 'beside_models', 'structure_of', 'structure_share', 'structure_shares',
-           'hashable', 'human_sentences', 'concentration_sentences', 'accuracy_sentences', 'structure_sentences']
+           'hashable', 'human_sentences', 'concentration_sentences', 'accuracy_sentences', 'model_text',
+           'structure_sentences']
 
 # %% ../nbs/13l_human.ipynb #fc0b37a9
 import numpy as np
@@ -105,17 +106,22 @@ def concentration_sentences(matrices: pd.DataFrame) -> list:
 
 def accuracy_sentences(table: pd.DataFrame) -> list: # from `beside_models`
     "The mean difference of distilled sets to each model of noise, all sizes together."
-    sets = table[table.distiller == table.protocol]
+    sets = table[(table.distiller == table.protocol) & (table.distiller != "full")]
     if sets.empty:
         return []
     means = sets.groupby(["dataset", "label", "distiller", "model", "seed"], sort=False).difference.mean().reset_index()
     compared = over_all_seeds(means, ["dataset", "label", "distiller", "model"])
     sentences = []
     for (label, model), own in compared.groupby(["label", "model"], sort=False):
-        clauses = [f"{called(row.distiller)} {difference_text(row)}" for row in own.itertuples()]
+        clauses = [f"{called(row.distiller)} {model_text(row)}" for row in own.itertuples()]
         sentences.append(f"{label}: distilled sets beside {called(model)} noise with as many wrong labels: "
                          f"{and_list(clauses)}.")
     return sentences
+
+
+def model_text(row) -> str: # of `over_all_seeds`
+    "A difference with its interval, or the number of seeds where there can be none."
+    return f"{row.difference:+.1f} points (one seed)" if row.seeds == 1 else difference_text(row)
 
 
 def structure_sentences(shares: pd.DataFrame) -> list: # from `structure_shares`
