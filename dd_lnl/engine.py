@@ -214,7 +214,7 @@ FIGURES = { # notebook: all that a profile must have for it
     "results": "any", "iterations": "any", "absorbed": "any", "claims": "full", "corollaries": "full", "credit": "full",
     "advice": "full", "efficiency": "full", "answer": "sym full", "figure_1": "sym", "figure_2": "sym",
     "figure_3": "sym", "figure_4": "asym", "figure_5": "other", "figure_own": "own", "fidelity": "published",
-    "law": "curve", "tails": "tail", "unabsorb": "correction", "human": "sym human"}
+    "law": "curve", "tails": "tail", "unabsorb": "correction", "human": "human"}
 FEWEST_OF_LAW = 4 # sizes, and rates
 
 
