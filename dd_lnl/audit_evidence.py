@@ -77,7 +77,7 @@ def path_rows(paths: dict) -> list: # the measured paths, {"audit": facts, "clea
     def both(what, fact): return what, fact(audit), fact(alone)
     return [both("lines of Python to write", lambda path: path["lines"]),
             both("commands after the installation", lambda path: path["commands"]),
-            both("minutes", lambda path: f"{max(path['minutes'], .1):.1f}"),
+            both("minutes", lambda path: f"{path['minutes']:.1f}" if path["minutes"] >= .05 else "under 0.1"),
             both(f"wrong labels among the {audit['n_wrong']} most suspicious", lambda path: path["found"]),
             both(f"estimated share of wrong labels, where {100 * audit['n_wrong'] / audit['n']:.0f} % are wrong",
                  lambda path: path["rate"]),

@@ -232,7 +232,7 @@ def has_curves(parts: list) -> bool: # of Setting without controls
             rates[part.dataset, part.distiller] |= {part.tau}
     return any(min(len(sizes[key]), len(rates[key])) >= FEWEST_OF_LAW for key in sizes)
 
-
+# %% ../nbs/16_engine.ipynb #69276b15
 def kinds_of(settings: list) -> set:
     "What some settings have, as FIGURES names it."
     parts = [part for s in settings for part in s.parts]

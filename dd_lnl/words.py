@@ -495,8 +495,8 @@ ALT_TEXTS = { # by figure: what it shows, for those who do not see it
     "unabsorb": "Points that each correction gives back, a row a noise and correction, a column a distiller",
     "law": "Accuracy against images per class at each noise rate, with what a law of the other rates predicts",
     "efficiency": "Networks from which on a distilled set takes less time than training on all the data",
-    "human": "Left, accuracy against the share of wrong labels for each kind of noise; right, how much of the structure "
-             "of the noise networks believe, against images per class; a row a distiller",
+    "human": "Left, accuracy against the share of wrong labels for each kind of noise; right, how much of the "
+             "structure of the noise networks believe, against images per class; a row a distiller",
 }
 
 # %% ../nbs/13c_words.ipynb #6611b7e0

@@ -40,7 +40,7 @@ FLOORS = { # from the ground up; modules that are still to be written have their
                               "unabsorbed": "results findings", "efficiency": "results findings",
                               "human": "results theory findings words",
                               "beyond_figures": "results words figures law tails unabsorbed privacy efficiency human",
-                              "beyond": "results verdicts findings words answer law tails unabsorbed privacy  human"
+                              "beyond": "results verdicts findings words answer law tails unabsorbed privacy human "
                                         "efficiency",
                               "docs": "results theory verdicts words answer beyond report"}),
     "own_data": Floor("crossfit suspicion audit_report audit audit_evidence", f"{CHEAP} setting evidence"),

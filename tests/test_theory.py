@@ -118,7 +118,7 @@ def test_half_of_the_noise_is_found_as_one_half():
     assert np.allclose([targets.absorbed, targets.distance], [.5, .8 / 3 / 2])
     assert np.allclose(shares.absorbed[shares.source == "networks"], .45)
     assert absorbed_summary(shares)[-1] == (
-        "DATM on digits, asymmetric noise: of the noise, its networks hold 45 % at IPC 1 "
+        "DATM on digits, asymmetric noise: share of the noise in its networks: 45 % at IPC 1 "
         "(all the noisy data under the same recipe: 45 %).")
 
 
