@@ -153,7 +153,8 @@ def heading(notebook: dict) -> dict: # None if there is none
 # %% ../nbs/14a_report.ipynb #7be29856
 READING_ORDER = { # a figure's notebook: the chapter behind it
     "answer": "13f_answer", "figure_2": "13_results", "claims": "13b_verdicts", "advice": "13e_findings",
-    "figure_4": "13_results", "figure_5": "02_noise", "human": "13l_human", "figure_1": "13_results", "figure_3": "07_datm",
+    "figure_4": "13_results", "figure_5": "02_noise", "human": "13l_human", "figure_1": "13_results",
+    "figure_3": "07_datm",
     "credit": "13a_theory", "absorbed": "13a_theory", "corollaries": "13a_theory", "iterations": "05_training",
     "tails": "13h_tails", "unabsorb": "13i_unabsorbed", "law": "13g_law", "efficiency": "13k_efficiency",
     "fidelity": "11_evaluation", "results": "13_results"}
