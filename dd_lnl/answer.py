@@ -6,7 +6,7 @@
 __all__ = ['SIZE', 'LEVEL', 'BESIDE', 'USUAL', 'CERTAINTY', 'QUESTIONS', 'cases_of', 'mean_gaps', 'means_over', 'short_answer',
            'gap_text', 'gaps_text', 'answer_sentences', 'structure_gap', 'structure_sentence', 'ways_in_rows',
            'whole_percent', 'answer_column', 'answer_table', 'by_kind', 'answer_note', 'compared_text',
-           'distilling_text', 'verdicts_text', 'corollaries_text', 'answered', 'plain_findings', 'seeds_note',
+           'distilling_text', 'verdicts_text', 'corollaries_text', 'answer_or_nothing', 'plain_findings', 'seeds_note',
            'side_by_side']
 
 # %% ../nbs/13f_answer.ipynb #18e7da0b
@@ -17,7 +17,7 @@ from .findings import compared_ways, structure
 from .results import BASELINES, points
 from .theory import absorbed, bounds, credit, gaps, inferences
 from .verdicts import claims
-from .words import (ALT_TEXTS, BASELINE_NAMES, and_list, called, caption, corollaries_summary, scale_of,
+from .words import (ALT_TEXTS, BASELINE_NAMES, and_list, caption, corollaries_summary, name_of, scale_of,
                           share_ranges, spread, way_name)
 
 # %% ../nbs/13f_answer.ipynb #0660e09e
@@ -44,7 +44,7 @@ def mean_gaps(frame: pd.DataFrame, # records of one data set
 def means_over(frame: pd.DataFrame) -> str: # records of one data set
     "The methods, rates and seeds of the means of `mean_gaps`, in words."
     cases = cases_of(frame, "last")
-    methods = and_list([called(method) for method in dict.fromkeys(cases.distiller)])
+    methods = and_list([name_of(method) for method in dict.fromkeys(cases.distiller)])
     rates = sorted(set(cases.tau))
     rates = f"{rates[0]:g}" if len(rates) == 1 else f"{rates[0]:g} to {rates[-1]:g}"
     n = cases.seed.nunique()
@@ -128,9 +128,9 @@ def ways_in_rows(table: pd.DataFrame) -> list: # from `points` -> [(row, which p
         same, sized = table.protocol == method, table.ipc == SIZE
         recipe = full & same & (table.selection == "last")
         random, distilled = (same & sized & (table.distiller == name) for name in ("random", method))
-        rows += [(f"all noisy data, {called(method)}'s recipe", recipe),
-                 (f"{SIZE} random images a class, {called(method)}'s recipe", random),
-                 (f"{SIZE} distilled images a class, {called(method)}", distilled)]
+        rows += [(f"all noisy data, {name_of(method)}'s recipe", recipe),
+                 (f"{SIZE} random images a class, {name_of(method)}'s recipe", random),
+                 (f"{SIZE} distilled images a class, {name_of(method)}", distilled)]
     return rows
 
 
@@ -188,7 +188,7 @@ def distilling_text(frame: pd.DataFrame) -> str:
     "The gain of the last step of the ladder, the distillation, under symmetric noise."
     steps = credit(frame)
     own = steps[(steps.kind == "sym") & (steps.rate != 0) & (steps.ipc == SIZE) & (steps.step == "distilled")]
-    return ", ".join(f"{called(method)} {gain:+.1f}" for method, gain in own.groupby("protocol").gain.mean().items())
+    return ", ".join(f"{name_of(method)} {gain:+.1f}" for method, gain in own.groupby("protocol").gain.mean().items())
 
 # %% ../nbs/13f_answer.ipynb #4c0243e2
 def verdicts_text(frame: pd.DataFrame) -> str: # "" where nothing can be tested
@@ -240,7 +240,7 @@ QUESTIONS = { # question: (what the numbers are, records and transition matrices
 }
 
 # %% ../nbs/13f_answer.ipynb #2744980d
-def answered(ask, frame: pd.DataFrame, matrices: pd.DataFrame) -> str: # "" where records are missing
+def answer_or_nothing(ask, frame: pd.DataFrame, matrices: pd.DataFrame) -> str: # "" where records are missing
     "The answer to one question for one data set."
     try:
         return ask(frame, matrices)
@@ -253,7 +253,7 @@ def plain_findings(frames: dict, # {data set's name: its records}
     "A list of questions with answers from records."
     items = []
     for question, (lead, ask) in QUESTIONS.items():
-        texts = {name: answered(ask, frame, matrices[name]) for name, frame in frames.items()}
+        texts = {name: answer_or_nothing(ask, frame, matrices[name]) for name, frame in frames.items()}
         clauses = [f"*{name}*: {text}." for name, text in texts.items() if text]
         if clauses:
             items.append(f"* **{question}** {lead}{' '.join(clauses)}")
@@ -264,7 +264,7 @@ def seeds_note(frame: pd.DataFrame) -> str: # records of one data set
     "A note on the number of seeds and the verdicts."
     seeds = frame.seed.nunique()
     older = "" if "equal_updates_mean" in frame else " (computed by an earlier state of the code)"
-    dataset = called(frame.dataset.iloc[0])
+    dataset = name_of(frame.dataset.iloc[0])
     verdicts = verdicts_text(frame) or "nothing can be tested"
     return f"{seeds} seeds on {dataset}{older}, symmetric noise, a verdict a method: {verdicts}."
 
@@ -272,6 +272,6 @@ def seeds_note(frame: pd.DataFrame) -> str: # records of one data set
 def side_by_side(homes: dict, # {folder of a profile, as the page reaches it: its records}
                  width: int = 420) -> str: # pixels -> Markdown
     "The first figures of several profiles, with their common caption."
-    texts = {home: f"{called(frame.dataset.iloc[0])}: {ALT_TEXTS['answer']}" for home, frame in homes.items()}
+    texts = {home: f"{name_of(frame.dataset.iloc[0])}: {ALT_TEXTS['answer']}" for home, frame in homes.items()}
     images = [f'<img src="{home}/figures/answer.png" width="{width}" alt="{text}">' for home, text in texts.items()]
     return " ".join(images) + f"\n\n*{caption('answer')}*"

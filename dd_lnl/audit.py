@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MINUTES', 'METHOD', 'JUDGES', 'Source', 'from_folder', 'label_values', 'from_arrays', 'square', 'from_dataset',
-           'take_images', 'Plan', 'seconds_for', 'plan_for', 'announced', 'training_images', 'probabilities_for',
-           'given_probabilities', 'judged', 'with_held_out', 'distilled_part', 'distil_kept', 'agreement_with_held_out',
-           'audit', 'ticks', 'audited', 'write_all', 'CallableModule']
+           'take_images', 'Plan', 'seconds_for', 'plan_for', 'announcement', 'training_images', 'probabilities_for',
+           'given_probabilities', 'judgement_of', 'with_held_out', 'distilled_part', 'distil_kept',
+           'agreement_with_held_out', 'audit', 'both_progresses', 'judge_and_distil', 'write_all', 'CallableModule']
 
 # %% ../nbs/15c_audit.ipynb #fac67d65
 import sys, time, types
@@ -186,7 +186,7 @@ JUDGES = {"given": "the probabilities that were given", "distilled": "networks t
           "early": "networks trained on the other images and stopped early"}
 
 
-def announced(source: Source, plan: Plan) -> str:
+def announcement(source: Source, plan: Plan) -> str:
     "A sentence on what an audit will do, and how long it takes."
     n, e = len(source.labels), plan.effort
     shape = "×".join(map(str, source.pixels.shape[:1:-1]))
@@ -220,7 +220,7 @@ def given_probabilities(source: Source, probabilities, trains) -> tuple: # as `p
     return p[trains][None], p[~trains]
 
 # %% ../nbs/15c_audit.ipynb #138f6fd6
-def judged(source: Source, trains, of_train, of_others, facts) -> Audit:
+def judgement_of(source: Source, trains, of_train, of_others, facts) -> Audit:
     "The result of the judgement of all labels."
     labels, n = source.labels, len(source.labels)
     judgement = judge_labels(labels[trains], of_train)
@@ -314,14 +314,14 @@ def audit(images, # a folder, a CSV file, a PyTorch data set, or an array (n, H,
     home = to and check_writable(user_path(to))
     source = take_images(images, labels, class_names, column, size)
     way = method if probabilities is None else "given"
-    result, splits, syn = audited(source, way, probabilities, minutes, pick_device(device), seed, say)
+    result, splits, syn = judge_and_distil(source, way, probabilities, minutes, pick_device(device), seed, say)
     say(headline(result))
     if home:
         write_all(result, splits, syn, home, say)
     return result
 
 # %% ../nbs/15c_audit.ipynb #fdeb4168
-def ticks(progress: Progress, plan: Plan) -> tuple: # two functions of the share that is done
+def both_progresses(progress: Progress, plan: Plan) -> tuple: # two functions of the share that is done
     "Progress of judging and of distilling, in percent of both."
     judging = 0. if plan.way == "given" else plan.effort.n_folds / (1 + plan.effort.n_folds)
     def to_judge(share): progress(100 * judging * share, 100)
@@ -329,20 +329,21 @@ def ticks(progress: Progress, plan: Plan) -> tuple: # two functions of the share
     return to_judge, to_distil
 
 
-def audited(source: Source, way, probabilities, minutes, device, seed, say) -> tuple: # Audit, splits, SyntheticSet
+def judge_and_distil(source: Source, way, probabilities, minutes, device, seed, say
+                    ) -> tuple: # Audit, splits, SyntheticSet
     "Judge, then distil what is not called wrong."
     start = time.perf_counter()
     train, trains = training_images(source, device)
     plan = plan_for(train, int((~trains).sum()), way, minutes)
-    say(announced(source, plan))
+    say(announcement(source, plan))
     facts = {"images": f"{len(source.labels)} ({source.layout})", "judged by": JUDGES[way], **asdict(plan.effort)}
     with closing(Progress("judging", "%")) as progress:
-        to_judge, to_distil = ticks(progress, plan)
+        to_judge, to_distil = both_progresses(progress, plan)
         if way == "given":
             pair = given_probabilities(source, probabilities, trains)
         else:
             pair = probabilities_for(source, train, trains, plan, seed, to_judge)
-        result = judged(source, trains, *pair, facts)
+        result = judgement_of(source, trains, *pair, facts)
         progress.label = "distilling a set to keep"
         splits = with_held_out(result, seed)
         syn, distilled = distil_kept(result, source, splits, train.space, plan.effort, device, seed, to_distil)

@@ -19,7 +19,7 @@ from pathlib import Path
 from . import experiment, record, store
 from .checks import is_sound, read_any_json, user_path
 from .core import InputError, check_writable, data_root, load_tensors, read_json, write_json
-from .engine import shipped
+from .engine import shipped_file
 from .profiles import profile as settings_of
 from .setting import Setting
 from .tables import normal_path, read_table
@@ -112,7 +112,7 @@ def pack_profile(profile: str, # a name, or the path of a TOML file
         copy_extensions(settings, Path(profile).parent, to)
     (to/"run.py").write_text("from dd_lnl.bare import main\n\nmain()\n")
     for name in SCRIPTS:
-        (to/f"{name}.py").write_text(as_script(shipped(f"{name}.ipynb")))
+        (to/f"{name}.py").write_text(as_script(shipped_file(f"{name}.ipynb")))
     write_json(to/"pack.json", {"profile": Path(profile).name, "cifar10": cifar10, "size": size,
                                "commit": record.commit()})
     return to

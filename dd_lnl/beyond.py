@@ -27,13 +27,13 @@ from .results import load, transitions
 from .tails import against_rivals, recalls
 from .unabsorbed import corrections, goals
 from .verdicts import CLAIMS
-from .words import called, way_name
+from .words import name_of, way_name
 
 # %% ../nbs/13m_beyond.ipynb #9c7e9e1c
 def method_on(table: pd.DataFrame, dataset: str, method: str) -> str: # table: with all data sets of the answer
     "Whom a clause is about."
     name = way_name(method)
-    return name if table.dataset.nunique() == 1 else f"{name} on {called(dataset)}"
+    return name if table.dataset.nunique() == 1 else f"{name} on {name_of(dataset)}"
 
 
 def law_text(profile: str, folder="outputs") -> str:
@@ -143,7 +143,7 @@ def privacy_text(place: str, folder="outputs") -> str:
                   for (own, who), row in found.items() if own == way]
         name = "all the data" if way == "all" else re.sub(r"^\w+", lambda match: way_name(match[0]), way)
         clauses.append(f"{name}: {', '.join(shares)}")
-    return f"{called(result['dataset'])}, {result['n_shadows']} shadow models: {'; '.join(clauses)}"
+    return f"{name_of(result['dataset'])}, {result['n_shadows']} shadow models: {'; '.join(clauses)}"
 
 # %% ../nbs/13m_beyond.ipynb #4888c3cf
 class Measurement(NamedTuple):

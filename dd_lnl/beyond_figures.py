@@ -17,7 +17,7 @@ from .figures import colour, marker, theme
 from .law import OF_LAW, fit_law, predicted
 from .results import labelled
 from .tails import THIRDS
-from .words import called
+from .words import name_of
 
 # %% ../nbs/14e_beyond_figures.ipynb #cbe7bff9
 def draw_law(ax, curve: pd.DataFrame): # one distiller's cells of `law.curves_of`
@@ -48,7 +48,7 @@ def figure_law(table: pd.DataFrame) -> mpl.figure.Figure: # of `law.curves_of`
                                     layout="constrained")
         for ax, ((dataset, distiller), curve) in zip(axes[0], groups):
             draw_law(ax, curve)
-            ax.set_title(f"{called(dataset)}, {called(distiller)}")
+            ax.set_title(f"{name_of(dataset)}, {name_of(distiller)}")
         axes[0, 0].set_ylabel("accuracy [%]")
         axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, .5))
         plt.close(figure)
@@ -102,7 +102,7 @@ def figure_tails(table: pd.DataFrame, # of `tails.recalls`, one data set
                 own = chosen[(chosen.noise == noise) & (chosen.label == label)]
                 own = own[own.protocol.isin([protocol, "balanced"])]
                 draw_tails(ax, own[own.ipc.isna() | (own.ipc == ipc)], imbalance)
-                ax.set_title(f"{called(protocol)}, {'' if noise == 'sym' else called(noise) + ' '}{label}")
+                ax.set_title(f"{name_of(protocol)}, {'' if noise == 'sym' else name_of(noise) + ' '}{label}")
             line[0].set_ylabel("recall [%]")
         for ax in axes[-1]:
             ax.set_xlabel("images of the class")
@@ -130,7 +130,7 @@ def figure_corrections(table: pd.DataFrame) -> mpl.figure.Figure: # of `unabsorb
             ax.set_yticks(places, names, fontsize=5)
             ax.invert_yaxis()
             ax.axvline(0, color="k", lw=.6)
-            ax.set(title=f"{called(dataset)}, {called(distiller)}", xlabel="points given back")
+            ax.set(title=f"{name_of(dataset)}, {name_of(distiller)}", xlabel="points given back")
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", fontsize=6)
         plt.close(figure)
     return figure
@@ -140,7 +140,7 @@ def draw_shares(ax, sets: pd.DataFrame): # one method's records of one size, fro
     "Accuracy by the share of wrong labels."
     for model, style in {"sym": dict(color="k", ls="-"), "asym": dict(color="C1", ls="--")}.items():
         curve = sets[(sets.kind == model) | (sets.tau == 0)].groupby("tau_hat")["mean"].mean()
-        ax.plot(100 * curve.index.astype(float), 100 * curve, marker="o", ms=3, lw=1, label=called(model), **style)
+        ax.plot(100 * curve.index.astype(float), 100 * curve, marker="o", ms=3, lw=1, label=name_of(model), **style)
     human = sets[sets.kind == "human"].groupby("label", sort=False)[["tau_hat", "mean"]].mean()
     ax.plot(100 * human.tau_hat.astype(float), 100 * human["mean"], "*", color="C3", ms=9, label="human")
     for label, point in human.iterrows():
@@ -156,7 +156,7 @@ def draw_structure(ax, shares: pd.DataFrame): # one method's rows of `human.stru
         means = own.groupby("ipc", dropna=False).share.mean()
         style = dict(color="C3", ls="-", marker="*") if kind == "human" else dict(color="C1", ls="--", marker="o")
         values = [100 * means.get(size, np.nan) for size in sizes] + [100 * means[means.index.isna()].mean()]
-        ax.plot(range(len(values)), values, lw=1, ms=5, label=f"{called(kind)}, {label}", **style)
+        ax.plot(range(len(values)), values, lw=1, ms=5, label=f"{name_of(kind)}, {label}", **style)
     ax.axhline(0, color="k", lw=.6)
     ax.set(xlabel="IPC", ylabel="structure believed [%]")
     ax.set_xticks(range(len(sizes) + 1), [*map(str, sizes), "all"])
@@ -173,12 +173,12 @@ def figure_human(records: pd.DataFrame, # from `results.labelled`
                                     layout="constrained")
         for (left, right), method in zip(axes, methods):
             draw_shares(left, records[(records.distiller == method) & (records.ipc == ipc)])
-            left.set_title(f"{called(method)}, IPC {ipc}")
+            left.set_title(f"{name_of(method)}, IPC {ipc}")
             own = shares[shares.protocol == method]
             own = own[own.distiller.isin([method, "full"])]
             if len(own):
                 draw_structure(right, own)
-                right.set_title(called(method))
+                right.set_title(name_of(method))
                 right.legend(fontsize=6)
             else:
                 right.set_axis_off()
@@ -211,7 +211,7 @@ def figure_privacy(rates: dict) -> mpl.figure.Figure: # as for `privacy.privacy_
 
 def figure_efficiency(table: pd.DataFrame) -> mpl.figure.Figure: # of `efficiency.break_evens`
     "Networks from which on a set pays; hollow at the right edge: never, or for the first ones only."
-    shown = table.assign(name=[f"{called(row.method)} IPC {row.ipc}" for row in table.itertuples()])
+    shown = table.assign(name=[f"{name_of(row.method)} IPC {row.ipc}" for row in table.itertuples()])
     names = list(dict.fromkeys(shown.name))
     finite = shown.networks[np.isfinite(shown.networks)]
     edge = 2 * max(finite.max() if len(finite) else 1., 10.)

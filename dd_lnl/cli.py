@@ -6,11 +6,11 @@
 __all__ = ['TEXTS', 'app', 'Device', 'Folder', 'Root', 'Jobs', 'Profile', 'Fresh', 'DryRun', 'Options', 'Cifar10', 'Size',
            'TFlops', 'OfExperts', 'Prune', 'Target', 'OwnMethods', 'CellName', 'Quick', 'Against', 'read_number',
            'read_whole_numbers', 'read_names', 'read_object', 'read_path', 'read_folder', 'write_number', 'write_list',
-           'write_object', 'option_of', 'setting_of', 'repeat', 'report_failures', 'percent', 'run_command', 'expanded',
-           'settings_of', 'default_jobs', 'has_records', 'build_report', 'reproduce_command', 'figures_command',
-           'set_aside', 'held', 'state_of', 'status_command', 'sums_of', 'in_rows', 'list_missing', 'plan_command',
-           'experts_in_use', 'experts_command', 'export_command', 'evaluate_command', 'pack_command', 'merge_command',
-           'quick_comparison', 'verify_command', 'main']
+           'write_object', 'option_of', 'setting_of', 'repeat', 'report_failures', 'percent', 'run_command',
+           'expand_home', 'settings_of', 'default_jobs', 'has_records', 'build_report', 'reproduce_command',
+           'figures_command', 'set_aside', 'hold_lock', 'state_of', 'status_command', 'sums_of', 'in_rows',
+           'list_missing', 'plan_command', 'experts_in_use', 'experts_command', 'export_command', 'evaluate_command',
+           'pack_command', 'merge_command', 'quick_comparison', 'verify_command', 'main']
 
 # %% ../nbs/18_cli.ipynb #92bc8a16
 import errno, inspect, json, os, shlex, shutil, sys, tempfile
@@ -28,7 +28,7 @@ from .audit_command import audit_command
 from .checks import user_path
 from .core import InputError, check_writable, choose, n_cores, read_json, write_json
 from .device import pick_device
-from .engine import draw_figures, executed, run_settings
+from .engine import draw_figures, executed_file, run_settings
 from .metadata import write_crate
 from .record import finished, record_path, refuse_other_size
 from .setting import Setting, setting
@@ -131,8 +131,8 @@ def report_failures(settings: list, errors: dict): # {setting id: error}
     "Say what failed and how to repeat it; then the command ends with a code of 1."
     for s in settings:
         if s.id in errors:
-            print(f"\nFailed: {s.id}\n  {errors[s.id]}\n  notebook with the error: {executed(s)}\n  again: {repeat(s)}",
-                  file=sys.stderr)
+            print(f"\nFailed: {s.id}\n  {errors[s.id]}\n  notebook with the error: {executed_file(s)}\n"
+                  f"  again: {repeat(s)}", file=sys.stderr)
     if errors:
         raise typer.Exit(1)
 
@@ -151,25 +151,25 @@ def run_command(**options):
     for part in s.parts:
         for cell in part.cells:
             print(f"{cell.id}: {percent(finished(part, cell))}")
-    print(f"Executed notebook: {executed(s)}")
+    print(f"Executed notebook: {executed_file(s)}")
 
 
 run_command.__signature__ = inspect.Signature([option_of(field) for field in fields(Setting)])
 app.command("run")(run_command)
 
 # %% ../nbs/18_cli.ipynb #5abec411
-def expanded(value: str) -> str: # or None
+def expand_home(value: str) -> str: # or None
     "A path with `~` replaced, which a shell does not do in `--root=~/x`; None stays."
     return value and str(user_path(value))
 
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Folder = Annotated[str, typer.Option(callback=expanded, help="Where results go.")]
+Folder = Annotated[str, typer.Option(callback=expand_home, help="Where results go.")]
 Root = Annotated[str, typer.Option(
-    callback=expanded, help="Folder of the data sets; default: DD_LNL_DATA or the user's cache folder.")]
+    callback=expand_home, help="Folder of the data sets; default: DD_LNL_DATA or the user's cache folder.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Settings side by side; default: as the cores allow, one on a GPU.")]
 Profile = Annotated[str, typer.Option(
-    callback=expanded, help=f"One of {', '.join(profiles.PROFILES)}, or a TOML file of one's own.")]
+    callback=expand_home, help=f"One of {', '.join(profiles.PROFILES)}, or a TOML file of one's own.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Set earlier results aside and compute everything anew.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list what would be computed, with an estimate.")]
 Options = Annotated[list[str], typer.Argument(help="After --, options for snakemake, e.g. -- --executor slurm.")]
@@ -246,7 +246,7 @@ def set_aside(home: Path):
     earlier = [int(path.name.split("-")[1]) for path in home.glob("superseded-*") if path.name.split("-")[1].isdigit()]
     with ExitStack() as locks:
         for lock in sorted({*(home/"cache").glob("*.lock"), home/"cache"/"profile.lock"}):
-            locks.enter_context(held(lock))
+            locks.enter_context(hold_lock(lock))
         if to.exists() and there:
             to.rename(home/f"superseded-{max(earlier, default=0) + 1}")
         for part in there:
@@ -255,7 +255,7 @@ def set_aside(home: Path):
 
 
 @contextmanager
-def held(lock: Path):
+def hold_lock(lock: Path):
     "Holds a lock; an `InputError` if a run does."
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -332,7 +332,7 @@ app.command("plan")(plan_command)
 
 # %% ../nbs/18_cli.ipynb #20a8a7d9
 OfExperts = Annotated[str, typer.Option(
-    callback=expanded, help="Whose experts: a profile or its TOML file; trial for single runs.")]
+    callback=expand_home, help="Whose experts: a profile or its TOML file; trial for single runs.")]
 Prune = Annotated[str, typer.Option(help="A store to delete; unused: all that the profile's settings would not use.")]
 
 
@@ -370,7 +370,7 @@ def experts_command(profile: OfExperts = "digits", prune: Prune = None, device: 
 app.command("experts")(experts_command)
 
 # %% ../nbs/18_cli.ipynb #4e52b5c1
-Target = Annotated[str, typer.Option(callback=expanded, help="The folder to write.")]
+Target = Annotated[str, typer.Option(callback=expand_home, help="The folder to write.")]
 OwnMethods = Annotated[str, typer.Option("--extension", help="The file that the cell's methods are in, if your own.")]
 CellName = Annotated[str, typer.Argument(
     help="A cell with an IPC, as in FOLDER/PROFILE/records, e.g. digits_sym0.4_datm_datm_ipc10_seed0.")]
@@ -389,7 +389,7 @@ app.command("export")(export_command)
 # %% ../nbs/18_cli.ipynb #9028910e
 def evaluate_command(
         set_folder: Annotated[str, typer.Argument(
-            callback=expanded, metavar="FOLDER",
+            callback=expand_home, metavar="FOLDER",
             help="One that export wrote, or one that holds images*.pt and labels*.pt.")],
         dataset: Annotated[str, typer.Option(help="What it was distilled from; an exported folder knows.")] = None,
         protocol: Annotated[str, typer.Option(help="Recipe of the evaluation; an exported folder knows.")] = None,
@@ -399,7 +399,7 @@ def evaluate_command(
         seed: Annotated[int, typer.Option(min=0, help="Of these networks; default: as the cell was judged.")] = None,
         arch: Annotated[str, typer.Option(help="convnet, or another architecture of chapter 03.")] = "convnet",
         test: Annotated[str, typer.Option(
-            callback=expanded, help="Your own test images: class folders or an index.csv.")] = None,
+            callback=expand_home, help="Your own test images: class folders or an index.csv.")] = None,
         device: Device = "cpu", root: Root = None, size: Size = None):
     "Train networks on the synthetic set in a folder, ours or a published one, and test them."
     progress = Progress("evaluate")
@@ -427,7 +427,7 @@ def pack_command(to: Target, profile: Profile = "lite", root: Root = None, folde
 
 
 def merge_command(source: Annotated[str, typer.Argument(
-                      callback=expanded,
+                      callback=expand_home,
                       help="The folder of a profile that comes from elsewhere, e.g. packed/outputs/lite.")],
                   folder: Folder = "outputs"):
     "Take the results of another folder over into FOLDER, under the same profile's name."
@@ -442,7 +442,7 @@ app.command("merge")(merge_command)
 # %% ../nbs/18_cli.ipynb #db45de32
 Quick = Annotated[bool, typer.Option("--quick", help="Recompute a cheap cell of each kind, and compare only these.")]
 Against = Annotated[str, typer.Option(
-    callback=expanded,
+    callback=expand_home,
     help="The earlier run, e.g. elsewhere/outputs/digits; default: what git has at HEAD, else what --fresh set aside.")]
 
 

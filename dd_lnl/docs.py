@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['DIRECTIVE', 'UNSEEN', 'HEADING_OF_ANOTHER', 'LONGEST', 'GLOSSARY', 'FIGURES_OF', 'MEASURED_BY', 'ADDRESS', 'SECTIONS',
-           'ORDER_OF_SECTIONS', 'FORMULAS', 'DOCS_CONF', 'readable_page', 'respelled', 'title_and_subtitle',
+           'ORDER_OF_SECTIONS', 'FORMULAS', 'DOCS_CONF', 'readable_page', 'with_sphinx_links', 'title_and_subtitle',
            'signature_of', 'public_nodes', 'as_prose', 'described_name', 'api_page', 'glossary_page',
            'rules_as_written', 'cells_behind', 'commands_for', 'verdict_lines', 'claim_on_profile', 'claims_page',
-           'findings_page', 'further', 'gallery', 'linked_files', 'texts_of', 'turned', 'executed_pages', 'report_page',
-           'section_page', 'notebook_pages', 'sections', 'reference_pages', 'result_pages', 'first_page', 'write_pages',
-           'lay', 'build_docs']
+           'findings_page', 'points_in_full', 'gallery', 'linked_files', 'texts_of', 'link_replacer', 'executed_pages',
+           'report_page', 'section_page', 'notebook_pages', 'sections', 'reference_pages', 'result_pages', 'first_page',
+           'write_pages', 'write_with_links', 'build_docs']
 
 # %% ../nbs/14d_docs.ipynb #cc0617e1
 import ast, os, re, shutil
@@ -26,8 +26,8 @@ from .report import (CONF, READING_ORDER, STYLE, entitled, executed_notebooks, f
 from .results import load, transitions
 from .theory import gaps
 from .verdicts import CLAIMS, FROZEN, claims
-from .words import (ALT_TEXTS, BASELINE_NAMES, as_markdown, called, figure_of, front_page, interval_text, outcome,
-                          profile_options)
+from .words import (ALT_TEXTS, BASELINE_NAMES, as_markdown, figure_of, front_page, interval_text, name_of,
+                          outcome, profile_options)
 
 # %% ../nbs/14d_docs.ipynb #e5be6aed
 DIRECTIVE = re.compile(r"^#\| *(\w+).*\n?", re.M)
@@ -43,11 +43,11 @@ def readable_page(notebook: dict) -> dict: # the same notebook
         if UNSEEN & {*DIRECTIVE.findall(source)} or not source.strip():
             continue
         is_code = cell["cell_type"] == "code"
-        cells.append(cell | {"source": DIRECTIVE.sub("", source) if is_code else respelled(source)})
+        cells.append(cell | {"source": DIRECTIVE.sub("", source) if is_code else with_sphinx_links(source)})
     return notebook | {"cells": cells}
 
 
-def respelled(text: str) -> str: # Markdown
+def with_sphinx_links(text: str) -> str: # Markdown
     "A text whose links to headings are Sphinx's."
     text = HEADING_OF_ANOTHER.sub(".ipynb)", text)
     return re.sub(r"\]\(#([^()\s]+)\)", lambda match: f"](#{match[1].lower()})", text)
@@ -218,7 +218,7 @@ def verdict_lines(table: pd.DataFrame) -> list: # from `verdicts.claims`, of one
     lines = ["| method | against | verdict | margin |", "|---|---|---|---|"]
     for row in table.itertuples():
         margin = "" if pd.isna(row.margin) else f"{row.margin:+.1f} {row.unit} {interval_text(row.low, row.high)}"
-        lines.append(f"| {called(row.method)} | {BASELINE_NAMES.get(row.baseline, '')} | {in_table(outcome(row))} | "
+        lines.append(f"| {name_of(row.method)} | {BASELINE_NAMES.get(row.baseline, '')} | {in_table(outcome(row))} | "
                      f"{margin.strip()} |")
     return lines
 
@@ -269,15 +269,15 @@ def findings_page(profiles: dict, # {name: (records, names of its notebooks)}
     if (folder/"privacy"/"privacy.png").exists(): # of no profile
         parts.append("![What the attack on networks finds](outputs/privacy/privacy.png)")
     for profile, (frame, _) in profiles.items():
-        by_dataset = {called(dataset): own for dataset, own in frame.groupby("dataset", sort=False)}
+        by_dataset = {name_of(dataset): own for dataset, own in frame.groupby("dataset", sort=False)}
         parts += [f"## {profile}", "\n".join(f"* {sentence}" for sentence in answer_sentences(by_dataset)),
                   answer_table(by_dataset).to_markdown(), f"*{answer_note(by_dataset)}*"]
-        parts += further(profile, folder, frame)
+        parts += points_in_full(profile, folder, frame)
         parts.append(f"All figures, every number and its run: [report of {profile}](outputs/{profile}/report.md).")
     return "\n\n".join([*parts, "## Gallery", *gallery(profiles, folder)]) + "\n"
 
 
-def further(profile: str, folder: Path, frame: pd.DataFrame) -> list: # of Markdown
+def points_in_full(profile: str, folder: Path, frame: pd.DataFrame) -> list: # of Markdown
     "The points of the first page in full, or why there are none yet."
     try:
         return [front_page(frame, transitions(profile, folder))["headlines"]]
@@ -315,7 +315,7 @@ def texts_of(notebook: dict) -> str:
     return "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
 
 # %% ../nbs/14d_docs.ipynb #8a6170e7
-def turned(root: Path, page: Path): # page: where an executed notebook lies, relative to root -> for `with_links`
+def link_replacer(root: Path, page: Path): # page: where an executed notebook lies, relative to root -> for `with_links`
     "A replacement for links that were written for the folder of the experiments."
     def replace(words, address):
         target = Path(os.path.normpath(Path("nbs/experiments")/address))
@@ -330,7 +330,7 @@ def executed_pages(root: Path, profile: str) -> dict: # {path relative to root: 
     pages = {}
     for name, notebook in executed_notebooks(root/"outputs"/profile).items():
         path = Path("outputs")/profile/"notebooks"/f"{name}.ipynb"
-        pages[path] = relinked(entitled(notebook), turned(root, path))
+        pages[path] = relinked(entitled(notebook), link_replacer(root, path))
     return pages
 
 
@@ -427,10 +427,10 @@ def write_pages(root: Path, source: Path): # the repository; an empty folder
     texts = sections(notebooks) | reference_pages(root) | result_pages(root, profiles)
     texts |= {Path("glossary.md"): glossary_page()}
     texts[Path("index.md")] = first_page((root/"README.md").read_text(), texts)
-    lay(root, source, texts, pages)
+    write_with_links(root, source, texts, pages)
 
 
-def lay(root: Path, source: Path, texts: dict, pages: dict): # {path: Markdown}, {path: notebook}
+def write_with_links(root: Path, source: Path, texts: dict, pages: dict): # {path: Markdown}, {path: notebook}
     "Write pages, and copy what they link to."
     for path, notebook in pages.items():
         write_json(source/path, notebook)

@@ -25,7 +25,7 @@ from torch.nn.functional import pad
 
 from .core import InputError, load_tensors, whole_file
 from .results import labelled, labels, panels, robust_names
-from .words import COLUMN_NAMES, called, missing_points
+from .words import COLUMN_NAMES, missing_points, name_of
 
 # %% ../nbs/14_figures.ipynb #b3eace01
 COLUMN = 3.4 # inches, one column of a paper
@@ -169,7 +169,7 @@ SHORT_NAMES = {"forward": "forward, true T", "forward_estimated": "forward, est.
 
 def ways_of_panel(panel, label: str) -> list: # of (name, group, mean, std, last)
     "The ways in a distiller's panel at one label: sets and images of the largest size, and the recipe."
-    whose, ways = called(panel.distiller), []
+    whose, ways = name_of(panel.distiller), []
     for point in panel.distilled[(panel.distilled.label == label)].nlargest(1, "ipc").itertuples():
         ways.append((f"{whose}, {point.ipc}", "distil", point.mean, point.std, np.nan))
     controls = panel.controls[(panel.controls.label == label) & (panel.controls.distiller != "random")]
@@ -187,7 +187,7 @@ def ways_of_data(panel, label: str) -> list: # of (name, group, mean, std, last)
     ways = []
     for name in [name for name in robust_names(panel.robust) if (name, "noisy_val") in robust.index]:
         point, last = robust.loc[(name, "noisy_val")], robust["mean"].get((name, "last"), np.nan)
-        ways.append((SHORT_NAMES.get(name, called(name)), "robust", point["mean"], point["std"], last))
+        ways.append((SHORT_NAMES.get(name, name_of(name)), "robust", point["mean"], point["std"], last))
     for name in [name for name in ("last", "equal_updates", "noisy_val") if name in usual.index]:
         ways.append((COLUMN_NAMES[name], "usual", usual["mean"][name], usual["std"][name], np.nan))
     return ways
@@ -234,13 +234,13 @@ def figure_accuracy(frame, # records of one kind of noise, from `results.of_kind
     rates = {label: rate for panel in shown for label, rate in panel.labels.items()}
     columns = sorted(rates, key=lambda label: (rates[label] != rates[label], rates[label])) # unknown rates last
     datasets = list(dict.fromkeys(panel.dataset for panel in shown))
-    noise = " or ".join(dict.fromkeys(called(panel.kind) for panel in shown))
+    noise = " or ".join(dict.fromkeys(name_of(panel.kind) for panel in shown))
     ranges = {label: accuracy_range(shown, label) for label in columns}
     with theme():
         fig, rows = accuracy_rows(shown, datasets, columns)
         for panel, axes in zip(shown, rows["panels"]):
             draw_row(axes, panel, ranges, ceilings)
-            axes[0].set_ylabel(f"{called(panel.dataset)}, {called(panel.distiller)}\ntest accuracy (%)")
+            axes[0].set_ylabel(f"{name_of(panel.dataset)}, {name_of(panel.distiller)}\ntest accuracy (%)")
         for dataset, axes in zip(datasets, rows["ways"]):
             draw_ways_row(axes, [panel for panel in shown if panel.dataset == dataset], ranges)
         for place, label in enumerate(columns):
@@ -313,7 +313,7 @@ def accuracy_legend(fig, shown: list, ceilings: dict, title: str):
     here = [kind for kind in LINE_STYLES if kind in kinds]
     handles = [Line2D([], [], **mark_style(kind)) for kind in here]
     fig.suptitle(title, fontsize=9)
-    lacking = [f"{called(panel.dataset)}, {called(panel.distiller)}: {'; '.join(missing_points(panel))}"
+    lacking = [f"{name_of(panel.dataset)}, {name_of(panel.distiller)}: {'; '.join(missing_points(panel))}"
                for panel in shown if missing_points(panel)]
     note = fill(f"missing: {'. '.join(lacking)}", int(24 * fig.get_figwidth())) if lacking else None
     fig.legend(handles, [LINE_STYLES[kind][0] for kind in here], ncols=2 if fig.get_figwidth() < 6.5 else 3,
@@ -412,7 +412,7 @@ def figure_iterations(frame, # curves of one distiller on one data set and kind 
             ax.set(title=f"IPC {ipc}")
         for ax in axes[-1]:
             ax.set(xlabel="iteration")
-        legends(fig, styles, f"{called(first.distiller)} on {called(first.dataset)}, {called(first.kind)} noise")
+        legends(fig, styles, f"{name_of(first.distiller)} on {name_of(first.dataset)}, {name_of(first.kind)} noise")
         plt.close(fig)
     return fig
 

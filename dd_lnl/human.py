@@ -14,7 +14,7 @@ from .core import InputError
 from .findings import over_all_seeds
 from .results import labelled
 from .theory import SET
-from .words import and_list, called, difference_text
+from .words import and_list, difference_text, name_of
 
 # %% ../nbs/13l_human.ipynb #cd42fcf3
 def concentration(T: np.ndarray) -> float: # (C, C) with C > 2, rows sum to 1; nan without wrong labels
@@ -109,8 +109,8 @@ def accuracy_sentences(table: pd.DataFrame) -> list: # from `beside_models`
     compared = over_all_seeds(means, ["dataset", "label", "distiller", "model"])
     sentences = []
     for (label, model), own in compared.groupby(["label", "model"], sort=False):
-        clauses = [f"{called(row.distiller)} {model_text(row)}" for row in own.itertuples()]
-        sentences.append(f"{label}: distilled sets, compared with those from {called(model)} noise with as many wrong "
+        clauses = [f"{name_of(row.distiller)} {model_text(row)}" for row in own.itertuples()]
+        sentences.append(f"{label}: distilled sets, compared with those from {name_of(model)} noise with as many wrong "
                          f"labels: {and_list(clauses)}.")
     return sentences
 
@@ -126,7 +126,7 @@ def structure_sentences(shares: pd.DataFrame) -> list: # from `structure_shares`
     sentences = []
     for distiller, own in sets.groupby("distiller", sort=False):
         means = own.groupby(["kind", "label"], sort=False).share.mean()
-        clauses = [f"{called(kind)} {label} {share:.0f} %" for (kind, label), share in means.items()]
-        sentences.append(f"Share of the noise's structure that networks trained on {called(distiller)}'s sets have "
+        clauses = [f"{name_of(kind)} {label} {share:.0f} %" for (kind, label), share in means.items()]
+        sentences.append(f"Share of the noise's structure that networks trained on {name_of(distiller)}'s sets have "
                          f"absorbed: {and_list(clauses)}.")
     return sentences

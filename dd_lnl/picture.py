@@ -14,7 +14,7 @@ from .answer import SIZE
 from .core import InputError
 from .figures import mark_style, theme
 from .results import points
-from .words import called
+from .words import name_of
 
 # %% ../nbs/14c_picture.ipynb #a9f8e40c
 LINES = { # kind of line, as in Figure 2: its name at the end, its points
@@ -50,7 +50,7 @@ def figure_answer(frame: pd.DataFrame, # records of one data set and kind of noi
     table = points(frame)
     lines = lines_of(table, method)
     if "distilled" not in lines:
-        raise InputError(f"No record of {called(method)} at IPC {SIZE}, so there is nothing to draw: see with "
+        raise InputError(f"No record of {name_of(method)} at IPC {SIZE}, so there is nothing to draw: see with "
                          "`dd_lnl status` what has been computed.")
     with theme():
         figure, ax = plt.subplots(figsize=(3.9, 2.5), layout="constrained")
@@ -60,7 +60,7 @@ def figure_answer(frame: pd.DataFrame, # records of one data set and kind of noi
             ax.errorbar(line.rate, accuracy, yerr=error, elinewidth=.6, capsize=1.5, **style)
         name_lines(ax, lines, method)
         ax.set(xlabel="share of labels that are replaced, τ", ylabel="test accuracy (%)", ylim=(0, 100),
-               title=f"{called(table.dataset.iloc[0])}, symmetric noise")
+               title=f"{name_of(table.dataset.iloc[0])}, symmetric noise")
         ax.set_xticks(sorted(set(table.rate)))
         plt.close(figure)
     return figure
@@ -71,6 +71,6 @@ def name_lines(ax, lines: dict, method: str): # axes; from `lines_of`
     ends = [100 * float(line["mean"].iloc[-1]) for line in lines.values()]
     right = max(line.rate.max() for line in lines.values())
     for kind, place in zip(lines, spread_out(ends, 15.)):
-        name = LINES[kind].format(method=called(method), size=SIZE)
+        name = LINES[kind].format(method=name_of(method), size=SIZE)
         ax.annotate(name, (right, place), (6, 0), textcoords="offset points", va="center", fontsize=7,
                     color=mark_style(kind)["color"], annotation_clip=False)

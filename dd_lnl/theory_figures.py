@@ -20,7 +20,7 @@ from .figures import LINE_STYLES, error_axis, from_error_scale, theme, tiles, to
 from .findings import FAMILIES
 from .results import BASELINES
 from .theory import CONFIDENCE_LOST, STEPS
-from .words import BASELINE_NAMES, COLUMN_NAMES, called, star
+from .words import BASELINE_NAMES, COLUMN_NAMES, name_of, star
 
 # %% ../nbs/14b_theory_figures.ipynb #c3783594
 # by distiller, or by protocol for a control; full data are black
@@ -71,7 +71,7 @@ def figure_retention(shares, # from `results.retention`, one data set
         for letter, kind, column in zip("abcd", kinds, axes.T):
             for ax, ipc in zip(column, sizes):
                 draw_retention(ax, shares[(shares.kind == kind) & ((shares.ipc == ipc) | shares.ipc.isna())])
-                ax.set(title=f"({letter}) {called(kind)}, IPC {ipc}", xlim=(-.04, ends[kind] + .04),
+                ax.set(title=f"({letter}) {name_of(kind)}, IPC {ipc}", xlim=(-.04, ends[kind] + .04),
                        ylim=(low - 3, high + 3), ylabel="accuracy kept (%)" if kind == kinds[0] else "")
             column[len(sizes) - 1].set_xlabel("noise rate τ and\nthe labels it makes wrong")
             if kind in strips:
@@ -93,7 +93,7 @@ def retention_legend(fig, shares):
     who = [Line2D([], [], color=marks[name][0], marker=marks[name][1]) for name in names]
     lines = [Line2D([], [], color="k" if kind in BASELINES else ".5", **LINE_STYLES[kind][1])
              for kind in kinds]
-    fig.legend(who + lines, [called(name) for name in names] + [LINE_STYLES[kind][0] for kind in kinds],
+    fig.legend(who + lines, [name_of(name) for name in names] + [LINE_STYLES[kind][0] for kind in kinds],
                ncols=2 if fig.get_figwidth() < 4 else 3, loc="outside lower center")
 
 # %% ../nbs/14b_theory_figures.ipynb #7bd3e5e5
@@ -139,7 +139,7 @@ def figure_inferred(rates: pd.DataFrame, # from `theory.inferences`, one data se
         axes[0, 0].set_ylabel("rate inferred by Corollary II")
         marks = method_marks(rates.distiller)
         handles = [Line2D([], [], color=hue, marker=mark, ls="") for hue, mark in marks.values()]
-        fig.legend(handles, map(called, marks), ncols=len(marks), loc="outside lower center")
+        fig.legend(handles, map(name_of, marks), ncols=len(marks), loc="outside lower center")
         plt.close(fig)
     return fig
 
@@ -230,7 +230,7 @@ def figure_advice(best: pd.DataFrame, # from `findings.advice`, one data set
             ends = to_error_scale([max(0, least), min(100, most)])
             low, high = from_error_scale([ends[0] - .05, ends[1] + .05])
             error_axis(ax.yaxis, low, high)
-            ax.set(title=f"{called(kind)}, {label}", xscale="log", ylim=(low, high))
+            ax.set(title=f"{name_of(kind)}, {label}", xscale="log", ylim=(low, high))
             ax.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 3)))
             ax.xaxis.set_major_formatter("{x:g}")
             ax.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
@@ -297,7 +297,7 @@ def draw_verdicts(axes, # one a baseline
                title=COLUMN_NAMES[baseline])
         ax.set_xticks([-100, -10, -1, 0, 1, 10, 100], ["−100", "−10", "", "0", "", "10", "100"], fontsize=5.5)
         ax.minorticks_off()
-        ax.set_yticks(list(places.values()), [called(method) if method != "all" else "" for _, method in places],
+        ax.set_yticks(list(places.values()), [name_of(method) if method != "all" else "" for _, method in places],
                       fontsize=5.5)
         ax.tick_params(axis="y", length=0, labelleft=ax is axes[0])
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NAMES', 'REAL_NAMES', 'BASELINE_NAMES', 'STEP_NAMES', 'SCALE', 'MISSING_BASELINES', 'KINDS_OF_COMPARISON',
-           'NUMBERS_OF', 'ALT_TEXTS', 'CAPTIONS', 'SAME_CAPTION', 'STARS', 'RANDOM', 'COLUMN_NAMES', 'called',
+           'NUMBERS_OF', 'ALT_TEXTS', 'CAPTIONS', 'SAME_CAPTION', 'STARS', 'RANDOM', 'COLUMN_NAMES', 'name_of',
            'and_list', 'at_sizes', 'accuracy_text', 'interval_text', 'spread', 'budget', 'scale_of', 'profile_options',
            'wide', 'page', 'incomplete', 'write_tables', 'missing_points', 'figure_summary', 'sizes_needed',
            'robust_trainings', 'at_label', 'idea_summary', 'more_and_less', 'halves', 'all_in_part_or_not',
@@ -46,7 +46,7 @@ STEP_NAMES = {"updates": "fewer updates", "recipe": "the recipe", "fewer": "fewe
               "selected": "selecting agreed images", "soft": "soft labels", "distilled": "distilling"}
 
 
-def called(name: str) -> str:
+def name_of(name: str) -> str:
     "The usual name of a method, a kind of noise or a data set; unknown names stay."
     return NAMES.get(name, name)
 
@@ -95,7 +95,7 @@ def budget(frame: pd.DataFrame, # from `load`
         if names:
             at = f" at IPC {_series(sizes.ipc)}" if distiller != "full" else ""
             budgets = ", ".join(_budget_of(name, changes) for name in names)
-            clauses.append(f"{called(dataset)}, {called(distiller)}{at}: {budgets}")
+            clauses.append(f"{name_of(dataset)}, {name_of(distiller)}{at}: {budgets}")
     return "Changed budgets. " + "; ".join(clauses) + "." if clauses else ""
 
 
@@ -110,7 +110,7 @@ def scale_of(frame: pd.DataFrame) -> list: # of strings, a data set each
         chosen = {name: part[name].dropna().astype(float).unique() for name in SCALE if name in part}
         texts = [SCALE[name].format(value) for name, values in chosen.items() for value in values]
         if texts:
-            clauses.append(f"{called(dataset)}: {', '.join(texts)}")
+            clauses.append(f"{name_of(dataset)}: {', '.join(texts)}")
     return clauses
 
 
@@ -139,8 +139,8 @@ def page(table: pd.DataFrame, # points
     "Points in rows and columns, named as in text."
     group = table.groupby(["dataset", "kind"], sort=False).ngroup()
     table = table.assign(group=group).sort_values(["group", "distiller", "protocol", "ipc", "selection"])
-    index = {"data set": table.dataset.map(called), "noise": table.kind.map(called),
-             "method": table.distiller.map(called), "protocol": table.protocol,
+    index = {"data set": table.dataset.map(name_of), "noise": table.kind.map(name_of),
+             "method": table.distiller.map(name_of), "protocol": table.protocol,
              "IPC": table.ipc.astype(object).where(table.ipc.notna(), "all"),
              "epoch": table.selection.str.replace("_", " "),
              "± across": [f"{point.n:g} {point.spread}" for point in table.itertuples()]}
@@ -185,7 +185,7 @@ def missing_points(panel: Panel) -> list: # of strings, empty for a complete pan
     "The points that a complete panel would have and this one lacks, in words."
     clauses = []
     for (part, sizes), at_labels in missing(panel).items():
-        what = MISSING_BASELINES.get(part) or f"{called(part)} at {at_sizes(sizes)},"
+        what = MISSING_BASELINES.get(part) or f"{name_of(part)} at {at_sizes(sizes)},"
         clauses.append(f"{what} {', '.join(at_labels)}")
     return clauses
 
@@ -209,8 +209,8 @@ def sizes_needed(panel: Panel, compared: pd.DataFrame) -> str: # from `compariso
     "The smallest size that beats the last epoch, by rising noise rate."
     own = compared[(compared.distiller == panel.distiller) & (compared.baseline == "last")]
     smallest = [f"{curve.beats[0] if curve.beats else 'none'} at {curve.label}" for curve in own.itertuples()]
-    return (f"{called(panel.distiller)} on {called(panel.dataset)}, {called(panel.kind)} noise: the smallest IPC that "
-            f"beats the full data's last epoch is {', '.join(smallest) or 'unknown without full-data records'}.")
+    return (f"{name_of(panel.distiller)} on {name_of(panel.dataset)}, {name_of(panel.kind)} noise: the smallest IPC "
+            f"that beats the full data's last epoch is {', '.join(smallest) or 'unknown without full-data records'}.")
 
 
 def robust_trainings(panel: Panel) -> list: # of sentences, a label each; empty where none was computed
@@ -219,8 +219,8 @@ def robust_trainings(panel: Panel) -> list: # of sentences, a label each; empty 
     chosen = panel.robust[panel.robust.selection == "noisy_val"]
     for label, own in chosen.groupby("label", sort=False):
         order = own.assign(place=own.protocol.map(names.index)).sort_values("place")
-        reached = [f"{called(point.protocol)} {accuracy_text(point)} %" for point in order.itertuples()]
-        sentences.append(f"{called(panel.dataset)}, {label}, robust training at the noisy-validation epoch: "
+        reached = [f"{name_of(point.protocol)} {accuracy_text(point)} %" for point in order.itertuples()]
+        sentences.append(f"{name_of(panel.dataset)}, {label}, robust training at the noisy-validation epoch: "
                          f"{', '.join(reached)}.")
     return sentences
 
@@ -232,7 +232,7 @@ def at_label(label: str, compared: pd.DataFrame) -> str: # from `comparisons`, a
     for distiller, own in compared.groupby("distiller", sort=False):
         beaten = [f"{BASELINE_NAMES[base.baseline]} at {at_sizes(base.beats)}"
                   for base in own.itertuples() if base.beats]
-        clauses.append(f"{called(distiller)} beats {' and '.join(beaten) or 'no baseline'}")
+        clauses.append(f"{name_of(distiller)} beats {' and '.join(beaten) or 'no baseline'}")
     return f"{label}, full data: {', '.join(dict.fromkeys(levels))}. {'; '.join(clauses)}."
 
 # %% ../nbs/13c_words.ipynb #8785b5d0
@@ -243,11 +243,11 @@ def idea_summary(shares: pd.DataFrame, # from `results.retention`
     sentences = []
     for (dataset, kind, who), cases in against_full.groupby(["dataset", "kind", "who"], sort=False):
         counts = " and ".join(more_and_less(name, own) for name, own in cases.groupby("baseline"))
-        sentences.append(f"{called(dataset)}, {called(kind)} noise, {who}: more of the clean accuracy is kept than on "
-                         f"the full data {counts}.")
+        sentences.append(f"{name_of(dataset)}, {name_of(kind)} noise, {who}: more of the clean accuracy is kept than "
+                         f"on the full data {counts}.")
     for (dataset, who), cases in against_symmetric.groupby(["dataset", "who"]):
         asym, sym, wrong, others = 100 * cases[["kept", "kept_base", "tau_hat", "tau_hat_base"]].mean()
-        sentences.append(f"{called(dataset)}, at rates of both kinds, {called(who)}: {asym:.1f} % kept under "
+        sentences.append(f"{name_of(dataset)}, at rates of both kinds, {name_of(who)}: {asym:.1f} % kept under "
                          f"asymmetric noise ({wrong:.0f} % of labels wrong), {sym:.1f} % under symmetric "
                          f"({others:.0f} %); less in {(cases.more < 0).sum()} of {len(cases)} cases "
                          f"(more in {(cases.more > 0).sum()}).")
@@ -288,8 +288,8 @@ def corollaries_summary(bound: pd.DataFrame, # from `theory.bounds`
                  "Corollary I, so they do not test it."]
     for row in binding.itertuples():
         gain = "accuracy still gains" if row.beyond > 0 else "nothing is gained:"
-        sentences.append(f"{called(row.dataset)}, {called(row.kind)} noise, {row.label}, {called(row.distiller)}: the "
-                         f"bound is {row.bound:.0f} images a class; above it {gain} {row.beyond:+.1f} points, with "
+        sentences.append(f"{name_of(row.dataset)}, {name_of(row.kind)} noise, {row.label}, {name_of(row.distiller)}: "
+                         f"the bound is {row.bound:.0f} images a class; above it {gain} {row.beyond:+.1f} points, with "
                          f"sizes up to IPC {row.largest}.")
     matched = rates[rates.true.notna()]
     if len(matched):
@@ -316,7 +316,8 @@ def absorbed_summary(shares: pd.DataFrame) -> list: # from `theory.absorbed` -> 
         lost = (own.measure == CONFIDENCE_LOST).all()
         what = f"lost confidence of its {source}, as a share of the rate:" if lost else (
             f"share of the noise in its {source}:")
-        sentences.append(f"{called(distiller)} on {called(dataset)}, {called(kind)} noise: {what} {by_size}{all_data}.")
+        sentences.append(f"{name_of(distiller)} on {name_of(dataset)}, {name_of(kind)} noise: {what} "
+                         f"{by_size}{all_data}.")
     return sentences
 
 
@@ -328,9 +329,9 @@ def credit_summary(shares: pd.DataFrame, # from `theory.credit`
     for (dataset, kind, protocol, ipc), own in noisy.groupby(["dataset", "kind", "protocol", "ipc"], sort=False):
         mean = own[own.step != "whole"].groupby("step").gain.mean().reindex([*STEPS]).dropna()
         parts = ", ".join(f"{STEP_NAMES[step]} {gain:+.1f}" for step, gain in mean.items())
-        sentences.append(f"{called(protocol)} on {called(dataset)}, {called(kind)} noise, IPC {ipc}: {mean.sum():+.1f} "
-                         f"points over the full data's last epoch, of which {parts}; the largest gain is "
-                         f"{STEP_NAMES[mean.idxmax()]}.")
+        sentences.append(f"{name_of(protocol)} on {name_of(dataset)}, {name_of(kind)} noise, IPC {ipc}: "
+                         f"{mean.sum():+.1f} points over the full data's last epoch, of which {parts}; "
+                         f"the largest gain is {STEP_NAMES[mean.idxmax()]}.")
     beyond = noisy[~noisy.step.isin(["updates", "recipe", "whole"])].groupby(RUNG[:-1], dropna=False).gain.sum()
     return [*sentences, f"In {(beyond > 0).sum()} of {len(beyond)} noisy settings the distilled set's mean is above "
                         "that of the full data under the same recipe."]
@@ -346,7 +347,7 @@ KINDS_OF_COMPARISON = { # what is compared, in words
 
 def way_name(method: str) -> str: # a distiller, a control or a training
     "The name of a way; for a control, one that says that it is a control."
-    return REAL_NAMES.get(method) or called(method)
+    return REAL_NAMES.get(method) or name_of(method)
 
 
 def difference_text(row, unit: str = " points") -> str: # row: of `findings.over_all_seeds`
@@ -368,8 +369,8 @@ def comparison_summary(table: pd.DataFrame, # from `findings.compared_ways`
         what = KINDS_OF_COMPARISON[about].format(left=way_name(left), right=way_name(right))
         sizes = [f"{difference_text(row)}" + ("" if pd.isna(row.ipc) else f" at IPC {row.ipc}")
                  for row in own.itertuples()]
-        noise = "" if about == "structure or rate" else f", {called(kind)} noise"
-        sentences.append(f"{called(dataset)}{noise}: {what}: {'; '.join(sizes)}.")
+        noise = "" if about == "structure or rate" else f", {name_of(kind)} noise"
+        sentences.append(f"{name_of(dataset)}{noise}: {what}: {'; '.join(sizes)}.")
     return sentences
 
 
@@ -377,7 +378,7 @@ def settings_summary(settings: pd.DataFrame) -> str: # from `findings.beside_rec
     "The number of sets that are surely better, or worse, than all the data under their own recipe."
     counts = settings.outcome.value_counts()
     above = settings[settings.outcome == "above"]
-    which = [f"{called(row.distiller)} at {called(row.kind)} noise, {row.label}, IPC {row.ipc}"
+    which = [f"{name_of(row.distiller)} at {name_of(row.kind)} noise, {row.label}, IPC {row.ipc}"
              for row in above.itertuples()]
     return (f"Of {len(settings)} noisy settings (method, kind, rate and size) {len(above)} distilled sets are surely "
             f"above all the noisy data under the same recipe, and {counts.get('below', 0)} surely below"
@@ -387,11 +388,11 @@ def settings_summary(settings: pd.DataFrame) -> str: # from `findings.beside_rec
 def way_text(way) -> str: # a row of `findings.advice`
     "A way in words."
     if way.family == "distilled images":
-        return f"{called(way.method)}, IPC {way.ipc}"
+        return f"{name_of(way.method)}, IPC {way.ipc}"
     if way.family == "selected images":
-        return f"{way_name(way.method)}, recipe of {called(way.protocol)}, IPC {way.ipc}"
+        return f"{way_name(way.method)}, recipe of {name_of(way.protocol)}, IPC {way.ipc}"
     epochs = {"last": "last epoch", "equal_updates": "equal updates", "noisy_val": "noisy-validation epoch"}
-    name = "cross-entropy" if way.method == "full" else called(way.method)
+    name = "cross-entropy" if way.method == "full" else name_of(way.method)
     return f"{name}, {epochs[way.selection]}"
 
 
@@ -406,7 +407,7 @@ def advice_summary(best: pd.DataFrame) -> list: # from `findings.advice` -> sent
     for (dataset, kind, label), own in best.groupby(["dataset", "kind", "label"], sort=False):
         order = own.sort_values("mean", ascending=False)
         parts = [f"{way.family} {way.mean:.1f} % ({way_text(way)})" for way in order.itertuples()]
-        sentences.append(f"{called(dataset)}, {called(kind)} noise, {label}: {'; '.join(parts)}.")
+        sentences.append(f"{name_of(dataset)}, {name_of(kind)} noise, {label}: {'; '.join(parts)}.")
     return sentences
 
 
@@ -415,7 +416,7 @@ def advice_page(best: pd.DataFrame, # from `findings.advice`, one data set
     "The practitioner's table: what each family reaches, and what it costs."
     spreads = ["" if np.isnan(std) else f" ± {std:.1f}" for std in best["std"]]
     return pd.DataFrame({
-        "noise": best.kind.map(called) + ", " + best.label, "family": best.family,
+        "noise": best.kind.map(name_of) + ", " + best.label, "family": best.family,
         "best way": [way_text(way) for way in best.itertuples()],
         "accuracy (%)": [f"{mean:.1f}{spread}" for mean, spread in zip(best["mean"], spreads)],
         "seconds before": best.before_s.map(seconds_text), "seconds a network": best.seconds.map(seconds_text),
@@ -427,7 +428,7 @@ def deciding_accuracies(cases: list) -> str: # of dictionaries, the seeds of one
     first, accuracies = cases[0], pd.DataFrame(cases)[["mean", "base"]].astype(float)
     stds = accuracies.std() if len(cases) > 1 else pd.Series({"mean": first["std"], "base": first["base_std"]})
     reached, base = (f"{100 * accuracies[name].mean():.1f} ± {100 * stds[name]:.1f}" for name in ("mean", "base"))
-    return f"{called(first['distiller'])} {reached} against {base} at {first['label']}, IPC {first['ipc']}"
+    return f"{name_of(first['distiller'])} {reached} against {base} at {first['label']}, IPC {first['ipc']}"
 
 
 def deciding_sizes(case: dict) -> str: # of `verdicts.falls`
@@ -439,14 +440,14 @@ def deciding_sizes(case: dict) -> str: # of `verdicts.falls`
 def deciding_rate(case: dict) -> str: # of `verdicts.readable`
     "The rate that was read, and the true one."
     reading = "nothing" if np.isnan(case["reading"]) else f"{case['reading']:.2f}"
-    return f"{called(case['distiller'])} reads {reading} where {case['tau_hat']:.2f} is true"
+    return f"{name_of(case['distiller'])} reads {reading} where {case['tau_hat']:.2f} is true"
 
 
 def deciding_cost(case: dict) -> str: # of `verdicts.cheaper`
     "The seconds of both sides."
     pays = f"pays from {np.ceil(case['pays_after']):.0f} networks on" if case["pays_after"] >= 0 else "never pays"
-    return (f"{called(case['distiller'])} {case['before_s']:.1f} + {case['seconds']:.1f} s against "
-            f"{case['full_s']:.1f} s at {called(case['kind'])} noise, {case['rate_label']}, IPC {case['ipc']}, {pays}")
+    return (f"{name_of(case['distiller'])} {case['before_s']:.1f} + {case['seconds']:.1f} s against "
+            f"{case['full_s']:.1f} s at {name_of(case['kind'])} noise, {case['rate_label']}, IPC {case['ipc']}, {pays}")
 
 
 # by the column that only this rule adds
@@ -563,7 +564,7 @@ def claims_summary(table: pd.DataFrame, # from `verdicts.claims`
     for (claim, dataset), own in table.groupby(["claim", "dataset"], sort=False):
         groups = own.groupby(["baseline", "outcome"], sort=False)
         clauses = [claim_clause(baseline, words, verdicts) for (baseline, words), verdicts in groups]
-        sentences.append(f"{called(dataset)}, “{claim}”: {'; '.join(clauses)}.")
+        sentences.append(f"{name_of(dataset)}, “{claim}”: {'; '.join(clauses)}.")
     return sentences
 
 
@@ -572,12 +573,12 @@ def claim_clause(baseline: str, words: str, verdicts: pd.DataFrame) -> str: # wi
     if baseline:
         words += f" against {BASELINE_NAMES[baseline]}"
     if {*verdicts.method} - {"all", ""}:
-        words += f" for {and_list(map(called, verdicts.method))}"
+        words += f" for {and_list(map(name_of, verdicts.method))}"
     if verdicts.verdict.iloc[0] != "holds" or not verdicts.random.any():
         return words
     beside = {}
     for verdict in verdicts.itertuples():
-        beside.setdefault(RANDOM[star(verdict)], []).append(called(verdict.method))
+        beside.setdefault(RANDOM[star(verdict)], []).append(name_of(verdict.method))
     several = len(beside) > 1
     clauses = [f"{what}{' instead of ' + and_list(names) if several else ''}" for what, names in beside.items()]
     return f"{words} ({', '.join(clauses)})"
@@ -627,7 +628,7 @@ def starred(words: str, verdicts: pd.DataFrame) -> str: # with the same outcome
     "The methods of a verdict, with the star for random images."
     if {*verdicts.method} <= {"", "all"}:
         return f"{words} {star(verdicts.iloc[0])}".rstrip()
-    names = [called(row.method) + star(row) for row in verdicts.itertuples()]
+    names = [name_of(row.method) + star(row) for row in verdicts.itertuples()]
     return f"{words}: {', '.join(names)}"
 
 # %% ../nbs/13c_words.ipynb #a535f99d
@@ -665,7 +666,7 @@ def share_ranges(shares: pd.DataFrame, kind: str) -> str: # from `theory.absorbe
         whole = 100 * own[own.distiller == "full"].absorbed.mean()
         if len(sets):
             everything = "" if np.isnan(whole) else f", {whole:.0f} % with all the noisy data under its recipe"
-            clauses.append(f"{called(protocol)} {sets.min():.0f} to {sets.max():.0f} %{everything}")
+            clauses.append(f"{name_of(protocol)} {sets.min():.0f} to {sets.max():.0f} %{everything}")
     return "; ".join(clauses)
 
 # %% ../nbs/13c_words.ipynb #b1c00cbd

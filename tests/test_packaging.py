@@ -79,7 +79,7 @@ def test_an_installed_wheel_runs_a_setting(wheel, tmp_path):
     def python(*command):
         return subprocess.run([sys.executable, *command], cwd=empty, env=without_repository(PYTHONPATH=str(place)),
                               capture_output=True, text=True)
-    where = python("-c", "from dd_lnl import engine; print(engine.__file__, engine.shipped('Snakefile'))")
+    where = python("-c", "from dd_lnl import engine; print(engine.__file__, engine.shipped_file('Snakefile'))")
     assert [Path(path).is_relative_to(place) for path in where.stdout.split()] == [True, True], where.stderr
     ended = python("-m", "dd_lnl", "run", *RANDOM)
     assert ended.returncode == 0 and "digits_sym0.4_random_dance_ipc1_seed0: " in ended.stdout, ended.stderr
