@@ -231,12 +231,13 @@ def figure_advice(best: pd.DataFrame, # from `findings.advice`, one data set
             low, high = from_error_scale([ends[0] - .05, ends[1] + .05])
             error_axis(ax.yaxis, low, high)
             ax.set(title=f"{name_of(kind)}, {label}", xscale="log", ylim=(low, high))
-            ax.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 3)))
+            ax.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
             ax.xaxis.set_major_formatter("{x:g}")
             ax.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
         for ax in axes.flat[len(noises):]:
             ax.remove()
-        for ax in axes[-1]:
+        for ax in axes.flat[max(0, len(noises) - across):len(noises)]: # with nothing below
+            ax.tick_params(labelbottom=True)
             ax.set_xlabel(f"seconds for {NETWORKS} networks", fontsize=7)
         for ax in axes[:, 0]:
             ax.set_ylabel("test accuracy (%)", fontsize=7)
