@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'concentration', 'beside_models', 'structure_of', 'structure_share', 'structure_shares', 'hashable',
-           'human_sentences', 'concentration_sentences', 'accuracy_sentences', 'model_text', 'structure_sentences']
+           'human_sentences', 'concentration_sentences', 'accuracy_sentences', 'structure_sentences']
 
 # %% ../nbs/13l_human.ipynb #fc0b37a9
 import numpy as np
@@ -109,15 +109,10 @@ def accuracy_sentences(table: pd.DataFrame) -> list: # from `beside_models`
     compared = over_all_seeds(means, ["dataset", "label", "distiller", "model"])
     sentences = []
     for (label, model), own in compared.groupby(["label", "model"], sort=False):
-        clauses = [f"{name_of(row.distiller)} {model_text(row)}" for row in own.itertuples()]
+        clauses = [f"{name_of(row.distiller)} {difference_text(row)}" for row in own.itertuples()]
         sentences.append(f"{label}: distilled sets, compared with those from {name_of(model)} noise with as many wrong "
                          f"labels: {and_list(clauses)}.")
     return sentences
-
-
-def model_text(row) -> str: # of `over_all_seeds`
-    "A difference with its interval, or the number of seeds where there can be none."
-    return f"{row.difference:+.1f} points (one seed)" if row.seeds == 1 else difference_text(row)
 
 
 def structure_sentences(shares: pd.DataFrame) -> list: # from `structure_shares`

@@ -263,6 +263,7 @@ div.body { max-width: none; overflow-wrap: break-word; }
 div.body pre { box-sizing: border-box; padding: 7px 12px; font-size: 12px; overflow-x: auto; }
 div.body table { display: block; width: max-content; max-width: 100%; overflow-x: auto; font-size: 14px; }
 div.body table td:nth-child(n + 4) { white-space: nowrap; }
+div.body tr:has(:nth-child(6)) > :first-child { min-width: 9em; }
 div.body img, div.body svg { max-width: 100%; height: auto; vertical-align: top; }
 div.body .cell_output { max-width: 100%; overflow-x: auto; }
 div.body .cell_output table { border: none; border-collapse: collapse; }
