@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .core import InputError
-from .findings import over_all_seeds
+from .findings import at_equal_share, over_all_seeds
 from .results import labelled
 from .theory import SET
 from .words import and_list, difference_text, name_of
@@ -31,18 +31,7 @@ MODELS = ("sym", "asym") # of noise, with which human labels are compared
 def beside_models(frame: pd.DataFrame, # records
                  ) -> pd.DataFrame: # SET, label, share (of wrong labels), model, difference (points)
     "The accuracy under human labels minus that under each model of noise with the same share of wrong labels."
-    records = labelled(frame)
-    records = records[(records.distiller == records.protocol) | (records.distiller == "full")]
-    rows = []
-    for key, own in records.groupby(SET, dropna=False, sort=False):
-        for model in MODELS:
-            curve = own[(own.kind == model) | (own.tau == 0)].drop_duplicates("tau_hat").sort_values("tau_hat")
-            for human in own[own.kind == "human"].itertuples():
-                if len(curve) > 1 and human.tau_hat <= curve.tau_hat.max() and curve.tau_hat.min() == 0:
-                    expected = np.interp(human.tau_hat, curve.tau_hat.astype(float), curve["mean"].astype(float))
-                    rows.append(dict(zip(SET, key)) | dict(label=human.label, share=human.tau_hat, model=model,
-                                                           difference=100 * (human.mean - expected)))
-    return pd.DataFrame(rows, columns=[*SET, "label", "share", "model", "difference"]).astype({"ipc": "Int64"})
+    return pd.concat([at_equal_share(frame, "human", model) for model in MODELS], ignore_index=True)
 
 # %% ../nbs/13l_human.ipynb #7b475ba9
 def structure_of(T: np.ndarray) -> np.ndarray: # (C, C), rows sum to 1 -> (C, C), rows sum to 0, the diagonal is 0

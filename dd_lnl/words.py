@@ -295,11 +295,12 @@ def corollaries_summary(bound: pd.DataFrame, # from `theory.bounds`
     if len(matched):
         error = (matched.inferred - matched.tau_hat).abs().mean()
         constant = (matched.tau_hat - matched.tau_hat.mean()).abs().mean()
-        sentences.append(f"Corollary II infers a rate in {len(matched)} of {len(rates)} cases, and the true rate is at "
-                         f"least as high in {sum(matched.true)} of them; its mean error is {error:.2f}, that of always "
-                         f"answering the mean rate {constant:.2f}.")
-        sentences.append(f"In {sum(~matched.possible)} of these {len(matched)} cases no computed size could have given "
-                         "a correct rate, so they do not test the corollary.")
+        possible = sum(matched.possible)
+        correct = f" In the other {possible} the rate is correct (not above the true one) {sum(matched.true)} times."
+        sentences.append(f"Corollary II infers a rate in {len(matched)} of {len(rates)} cases. In "
+                         f"{len(matched) - possible} of them no computed size could have given a correct one, so they "
+                         f"do not test it.{correct * bool(possible)} Its mean error is {error:.2f}; that of the mean "
+                         f"of the true rates, which nobody knows, is {constant:.2f}.")
     return sentences
 
 # %% ../nbs/13c_words.ipynb #eaa286d1
@@ -341,7 +342,8 @@ KINDS_OF_COMPARISON = { # what is compared, in words
     "selected or distilled": "{left} against {right}", "relabelled or distilled": "{left} against {right}",
     "all data or distilled": "all the noisy data under the recipe of {left} against its sets",
     "robust or distilled": "{left} on all the noisy data against {right}",
-    "robust or usual": "{left} against the usual training at the noisy-validation epoch",
+    "augmented or distilled": "{left} with augmentation, stopped by noisy labels, against {right}",
+    "robust or augmented": "{left} against cross-entropy with the same augmentation, both stopped by noisy labels",
     "structure or rate": "{left} under asymmetric noise against symmetric noise with as many wrong labels"}
 
 
@@ -675,7 +677,7 @@ def share_ranges(shares: pd.DataFrame, kind: str) -> str: # from `theory.absorbe
         whole = 100 * own[own.distiller == "full"].absorbed.mean()
         if len(sets):
             everything = "" if np.isnan(whole) else f", {whole:.0f} % with all the noisy data under its recipe"
-            clauses.append(f"{name_of(protocol)} {sets.min():.0f} to {sets.max():.0f} %{everything}")
+            clauses.append(f"{name_of(protocol)} {sets.iloc[0]:.0f} to {sets.iloc[-1]:.0f} %{everything}")
     return "; ".join(clauses)
 
 # %% ../nbs/13c_words.ipynb #b1c00cbd
@@ -699,16 +701,16 @@ def headlines(numbers: pd.DataFrame, # points
         "Select or distil?": short_comparisons(compared, "selected or distilled", "sym"),
         "Structure or rate?": short_comparisons(compared, "structure or rate"),
         "Noise that depends on the image": short_comparisons(compared, "all data or distilled", "idn"),
-        "Robust training": short_comparisons(compared, "robust or usual", "sym"),
+        "Robust training": short_comparisons(compared, "robust or augmented", "sym"),
         "Structured noise absorbed by networks": share_ranges(shares, "asym"),
         "Confidence lost under symmetric noise, as a share of the rate": share_ranges(shares, "sym"),
-        "The corollaries": " ".join(dict.fromkeys([inferred[0], *inferred[-2:]])),
+        "The corollaries": " ".join(dict.fromkeys([inferred[0], inferred[-1]])),
     }
     lead = {
         "Select or distil?": "Agreed real images, noisy labels, minus DATM's sets, symmetric noise, in points: ",
         "Structure or rate?": "Asymmetric noise minus symmetric noise with as many wrong labels, in points: ",
         "Noise that depends on the image": "All the noisy data under a distiller's recipe minus its sets, in points: ",
-        "Robust training": "Robust training minus the usual training, both at the noisy-validation epoch: ",
+        "Robust training": "Robust training minus cross-entropy in the same recipe, both stopped by noisy labels: ",
     }
     return {heading: lead.get(heading, "") + text.rstrip(".") + "." for heading, text in points_of_page.items() if text}
 
