@@ -19,7 +19,7 @@ import pandas as pd
 from . import law
 from .answer import CERTAINTY, SIZE
 from .core import InputError, read_json
-from .efficiency import break_evens
+from .efficiency import STOPPED, break_evens
 from .findings import over_all_seeds
 from .human import human_sentences
 from .privacy import FALSE_POSITIVES
@@ -114,11 +114,11 @@ def efficiency_text(profile: str, folder="outputs") -> str:
     table = break_evens(load(profile, folder))
     size = SIZE if SIZE in set(table.ipc) else table.ipc.max()
     clauses = []
-    for rival in ("usual training", "all data, same recipe"):
+    for rival in (STOPPED, "all data, same recipe"):
         own = table[(table.against == rival) & (table.ipc == size)]
-        sets = [f"{method_on(table, row.dataset, row.method)} {networks_text(row.networks)} ({row.points:+.1f} points)"
+        sets = [f"{method_on(table, row.dataset, row.method)} {networks_text(row.networks)} ({row.points:+.1f})"
                 for row in own.itertuples()]
-        clauses += [f"IPC {size} against {rival}: {', '.join(sets)}"] if sets else []
+        clauses += [f"IPC {size} against {rival} (noises: {own.cases.max()}): {', '.join(sets)}"] if sets else []
     if not clauses:
         raise InputError(f"Profile {profile!r} has no set of IPC {size} beside training on all the data.")
     return "; ".join(clauses)
@@ -166,8 +166,8 @@ MEASUREMENTS = { # by notebook
         f"{100 * FALSE_POSITIVES[0]:g} % false positives, of all members and of the mislabelled ones (canaries): ",
         ("privacy",), "papermill nbs/experiments/privacy.ipynb out.ipynb", privacy_text, "privacy"),
     "efficiency": Measurement(
-        "When does distilling pay?", "Networks from which on it takes less time than training on everything (by "
-        "the seconds in the records), and the difference in accuracy: ",
+        "When does distilling pay?", "Networks from which on it takes less time than training on everything, by "
+        "the seconds in the records, which are rough; in brackets the difference in accuracy, in points: ",
         ("digits", "cifar-small"), "dd_lnl reproduce --profile digits", efficiency_text, "cheaper"),
     "human": Measurement(
         "Are human labels like symmetric or like asymmetric noise?", "", ("cifar-small",),

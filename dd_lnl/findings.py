@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.interpolate import PchipInterpolator
 
 from .core import InputError
 from .results import REAL_IMAGES, SELECTIONS, by_noise, labelled, robust_names
@@ -139,18 +140,19 @@ def at_equal_share(frame: pd.DataFrame, # records
                   ) -> pd.DataFrame: # SET, label, share (of wrong labels), model, difference (points)
     """Accuracy under one kind of noise less that under another with the same share of wrong labels.
 
-    The other's accuracy is interpolated between its rates, clean labels included.
+    The other's accuracy is interpolated between its rates, clean labels included, by a monotone cubic.
     """
     records = labelled(frame)
     records = records[knowable(records) & ((records.distiller == records.protocol) | (records.distiller == "full"))]
     rows = []
     for key, own in records.groupby(SET, dropna=False, sort=False):
         curve = own[(own.kind == model) | (own.tau == 0)].drop_duplicates("tau_hat").sort_values("tau_hat")
-        shares, accuracies = curve.tau_hat.astype(float), curve["mean"].astype(float)
-        if len(curve) < 2 or shares.min() > 0:
+        shares, accuracies = curve.tau_hat.to_numpy(float), curve["mean"].to_numpy(float)
+        if len(curve) < 2 or shares[0] > 0:
             continue
-        for case in own[(own.kind == kind) & (own.tau != 0) & (own.tau_hat <= shares.max())].itertuples():
-            difference = 100 * (case.mean - np.interp(case.tau_hat, shares, accuracies))
+        expected = PchipInterpolator(shares, accuracies)
+        for case in own[(own.kind == kind) & (own.tau != 0) & (own.tau_hat <= shares[-1])].itertuples():
+            difference = 100 * (case.mean - expected(case.tau_hat))
             rows.append(dict(zip(SET, key)) | dict(label=case.label, share=case.tau_hat, model=model,
                                                    difference=difference))
     return pd.DataFrame(rows, columns=[*SET, "label", "share", "model", "difference"]).astype({"ipc": "Int64"})

@@ -67,11 +67,11 @@ def accuracy_text(point) -> str: # of anything with .mean and .std, as fractions
     return f"{100 * point.mean:.1f} ± {100 * point.std:.1f}"
 
 
-def interval_text(low: float, high: float) -> str: # "[-0.3, 2.1]"; "" where there is none
-    "An interval in brackets, with one decimal."
+def interval_text(low: float, high: float, decimals: int = 1) -> str: # "[-0.3, 2.1]"; "" where there is none
+    "An interval in brackets."
     if np.isnan(low) or np.isnan(high):
         return ""
-    ends = ["∞" if np.isinf(end) else f"{abs(end):.1f}" for end in (low, high)]
+    ends = ["∞" if np.isinf(end) else f"{abs(end):.{decimals}f}" for end in (low, high)]
     return f"[{', '.join('-' * bool(end < 0) + text for end, text in zip((low, high), ends))}]"
 
 

@@ -89,7 +89,7 @@ def printed(planted):
 
 @pytest.mark.parametrize("notebook, picture, says", [
     ("tails", "tails", "the tail's recall is -20.0 points"), ("unabsorb", "unabsorb", "+7.0 points"),
-    ("law", "law", "law 0."), ("efficiency", "efficiency", "against usual training: pays from network")])
+    ("law", "law", "law 0."), ("efficiency", "efficiency", "stopped by noisy labels: pays from network")])
 def test_a_notebook_draws_and_says_what_was_planted(planted, printed, notebook, picture, says):
     assert says in printed[notebook]
     for ending in ("png", "pdf"):
