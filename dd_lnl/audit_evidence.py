@@ -54,8 +54,8 @@ def sentence_of(table, data: str, way: str) -> str:
     return (f"On {DATA_NAMES[data]} ({len(own)} trials, where `{best}` has the highest mean area) it ranks wrong "
             f"labels with an area under the ROC curve of {own.auroc.min():.3f} to {own.auroc.max():.3f}; the "
             f"estimated rate is off by {100 * own.error.abs().mean():.1f} points on average and "
-            f"{100 * own.error.abs().max():.1f} at most; the 90 % interval, {100 * own.width.mean():.0f} points wide on average, holds the true rate in {own.covered.sum()} of "
-            f"{len(own)}.")
+            f"{100 * own.error.abs().max():.1f} at most; the 90 % interval, {100 * own.width.mean():.0f} points wide "
+            f"on average, holds the true rate in {own.covered.sum()} of {len(own)}.")
 
 
 def evidence_in_words(table, way: str) -> str: # table: of `read_judgements`
