@@ -305,7 +305,7 @@ def relinked(notebook: dict, replace) -> dict: # as in `with_links`; the same no
     return notebook
 
 # %% ../nbs/14a_report.ipynb #7c79dd87
-def write_source(home: Path, source: Path, chapter_link=lambda chapter: ""): # as for `pictures`
+def write_source(home: Path, source: Path, chapter_link=lambda chapter, folder="": ""): # as for `pictures`
     "Write what Sphinx makes the site of."
     records, notebooks = load(home.name, home.parent, every=True), executed_notebooks(home)
     for part in ("figures", "tables"):
@@ -319,7 +319,7 @@ def write_source(home: Path, source: Path, chapter_link=lambda chapter: ""): # a
     def replace(words, address): # from the folder of the experiments
         if ":" in address or Path(address).stem in notebooks:
             return f"[{words}]({address})"
-        return chapter_link(Path(address).stem) or words
+        return chapter_link(Path(address).stem, "notebooks") or words
 
     for name, notebook in notebooks.items():
         write_json(source/"notebooks"/f"{name}.ipynb", relinked(entitled(notebook), replace))
@@ -354,9 +354,9 @@ def build_site(home: Path, # <folder>/<profile>, which holds records, figures, t
     work = home/"cache"/"report"
     shutil.rmtree(work, ignore_errors=True)
 
-    def chapter_link(chapter):
+    def chapter_link(chapter, folder=""): # of the report, in which the link stands
         page = docs/"nbs"/f"{chapter}.html"
-        address = os.path.relpath(page, home/"report")
+        address = os.path.relpath(page, home/"report"/folder)
         return f'<a href="{address}">chapter {chapter.split("_")[0]}</a>' if page.exists() else ""
 
     write_source(home, check_writable(work/"source"), chapter_link)
