@@ -41,7 +41,7 @@ REAL_NAMES = {"random": "random images", "agreement": "agreed images, soft label
               "selected": "agreed images, hard labels", "relabelled": "random images, experts' labels"}
 BASELINE_NAMES = {"last": "the last epoch", "equal_updates": "equal updates",
                   "noisy_val": "the noisy-validation epoch", "recipe": "the same recipe",
-                  "clean": "its set from clean labels", "symmetric": "symmetric noise with as many wrong labels"}
+                  "clean": "its set from clean labels", "symmetric": "symmetric noise with about as many wrong labels"}
 STEP_NAMES = {"updates": "fewer updates", "recipe": "the recipe", "fewer": "fewer images",
               "selected": "selecting agreed images", "soft": "soft labels", "distilled": "distilling"}
 
