@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['MEASUREMENTS', 'method_on', 'law_text', 'tails_text', 'correction_text', 'unabsorb_text', 'networks_text',
-           'efficiency_text', 'human_text', 'privacy_text', 'Measurement', 'answers', 'measured_list',
+           'efficiency_text', 'human_text', 'privacy_result', 'privacy_text', 'Measurement', 'answers', 'measured_list',
            'with_measurements']
 
 # %% ../nbs/13m_beyond.ipynb #f8ae0486
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -22,12 +21,12 @@ from .core import InputError, read_json
 from .efficiency import STOPPED, break_evens
 from .findings import over_all_seeds
 from .human import human_sentences
-from .privacy import FALSE_POSITIVES
+from .privacy import FALSE_POSITIVES, STARTING, neighbour_sentences, way_label, way_note
 from .results import load, transitions
 from .tails import against_rivals, recalls
 from .unabsorbed import corrections, goals
 from .verdicts import CLAIMS
-from .words import name_of, way_name
+from .words import interval_text, name_of, way_name
 
 # %% ../nbs/13m_beyond.ipynb #9c7e9e1c
 def method_on(table: pd.DataFrame, dataset: str, method: str) -> str: # table: with all data sets of the answer
@@ -129,21 +128,32 @@ def human_text(profile: str, folder="outputs") -> str:
     return " ".join(human_sentences(load(profile, folder), transitions(profile, folder))).rstrip(".")
 
 # %% ../nbs/13m_beyond.ipynb #93e679f0
-def privacy_text(place: str, folder="outputs") -> str:
-    "What the attack finds, way by way, among members and among mislabelled ones."
+def privacy_result(place: str, folder="outputs") -> dict:
+    "What the notebook stored."
     bases = [Path(up)/folder/place for up in (".", "..", "../..")]
     result = next(filter(None, (read_json(base/"privacy.json") for base in bases)), None)
     if result is None:
         raise InputError(f"There is no privacy.json in {folder}/{place}: execute the notebook privacy.")
-    found = {(row["way"], row["who"]): row for row in result["found"]
-             if row["false_positives"] == FALSE_POSITIVES[0]}
+    return result
+
+
+def privacy_text(place: str, folder="outputs") -> str:
+    "What the attack finds, group by group beside each way's accuracy; differences between ways; nearest neighbours."
+    result = privacy_result(place, folder)
+    rates, differences = (pd.DataFrame(result[name]) for name in ("found", "differences"))
+    has_starts = ~rates.who.isin(STARTING) | (rates.way != "dance from noise")
+    rates = rates[(rates.false_positives == FALSE_POSITIVES[0]) & (rates.who != "all members") & has_starts]
     clauses = []
-    for way in dict.fromkeys(way for way, _ in found):
-        shares = [f"{who} {100 * row['rate']:.1f} %{'' if row['low'] > FALSE_POSITIVES[0] else ' (as chance would)'}"
-                  for (own, who), row in found.items() if own == way]
-        name = "all the data" if way == "all" else re.sub(r"^\w+", lambda match: way_name(match[0]), way)
-        clauses.append(f"{name}: {', '.join(shares)}")
-    return f"{name_of(result['dataset'])}, {result['n_shadows']} shadow models: {'; '.join(clauses)}"
+    for way, own in rates.groupby("way", sort=False):
+        shares = [f"{row.who} {100 * row.rate:.1f} %{'' if row.low > row.false_positives else ' (as chance might)'}"
+                  for row in own.itertuples()]
+        about = way_note(way, result["accuracy"][way], result["share"][way])
+        clauses.append(f"{way_label(way)} ({about}): {', '.join(shares)}")
+    of_canaries = differences[(differences.false_positives == FALSE_POSITIVES[0]) & (differences.who == "canaries")]
+    clauses += [f"{row.compared}: {100 * row.difference:+.1f} points of {row.who} "
+                f"{interval_text(100 * row.low, 100 * row.high)}" for row in of_canaries.itertuples()]
+    lead = f"{name_of(result['dataset'])}, {result['n_shadows']} shadow models"
+    return f"{lead}: {'; '.join(clauses)}. {' '.join(neighbour_sentences(result['neighbours']))}".rstrip(". ")
 
 # %% ../nbs/13m_beyond.ipynb #4888c3cf
 class Measurement(NamedTuple):
@@ -163,7 +173,8 @@ MEASUREMENTS = { # by notebook
         ("digits-tails", "cifar-beyond"), "dd_lnl reproduce --profile digits-tails", tails_text, "tail classes"),
     "privacy": Measurement(
         "Does a set hide whose images it is made of?", "What a likelihood-ratio attack on networks finds at "
-        f"{100 * FALSE_POSITIVES[0]:g} % false positives, of all members and of the mislabelled ones (canaries): ",
+        f"{100 * FALSE_POSITIVES[0]:g} % false positives, of mislabelled members (canaries) and of the others, and of "
+        "those that a set started from: ",
         ("privacy",), "papermill nbs/experiments/privacy.ipynb out.ipynb", privacy_text, "privacy"),
     "efficiency": Measurement(
         "When does distilling pay?", "Networks from which on it takes less time than training on everything, by "

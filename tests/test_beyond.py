@@ -1,4 +1,4 @@
-"""Tails, un-absorbing, the law and efficiency: drawn for the profiles that feed them, and told in their reports."""
+"""Tails, un-absorbing, the law, efficiency and privacy: drawn from the records that feed them, and told in reports."""
 from contextlib import redirect_stdout
 from io import StringIO
 from itertools import product
@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from dd_lnl import engine, law, metadata, verify
 from dd_lnl.beyond import MEASUREMENTS, answers
-from dd_lnl.core import Cell, InputError, write_json
+from dd_lnl.core import Cell, InputError, read_json, write_json
 from dd_lnl.profiles import profile
 from dd_lnl.report import front
 from dd_lnl.results import load
@@ -128,6 +128,40 @@ def test_long_tails_and_corrections_are_compared_with_nothing_else(planted):
              if record["imbalance"] == 1 and record["correction"] == "none"}
     assert len(usual) < len(records)
     assert verify.verdict_table(records).equals(verify.verdict_table(usual))
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory):
+    "What a rehearsed attack leaves, and whether a second one reads the shadow models of the first."
+    folder = tmp_path_factory.mktemp("attacked")
+    cells = [cell.source for cell in nbformat.read(ROOT/"nbs/experiments/privacy.ipynb", 4).cells
+             if cell.cell_type == "code"]
+    chosen = f"rehearse, ipc_random, folder = True, [2, 4], {str(folder)!r}"
+    ways = "ways = ['dance', 'dance from noise', 'datm', 'random']"
+    stamps = []
+    for _ in range(2):
+        with redirect_stdout(StringIO()) as printed:
+            exec("\n".join([cells[0], chosen, ways, *cells[1:]]), {})
+        stamps.append({path: path.stat().st_mtime_ns for path in (folder/"privacy-rehearsed"/"cache").iterdir()})
+    return folder, printed.getvalue(), stamps
+
+
+def test_an_attack_continues_and_is_answered(attacked):
+    folder, printed, (first, second) = attacked
+    assert first == second and len(first) == 5 * 4 and "in all about 0 s on one core" in printed
+    [text] = answers("privacy", folder, ("privacy-rehearsed",)).values()
+    for words in ("digits, 4 shadow models", "DANCE (", "DANCE from noise (", "DATM (", "4 random images a class (",
+                  "from noise less from images", "starting canaries", "the nearest of 1297 training images"):
+        assert words in text
+    assert answers("privacy", folder) == {} # a rehearsal is no answer
+    assert (folder/"privacy-rehearsed"/"privacy.png").exists()
+
+
+def test_starting_images_are_those_that_a_set_started_from(attacked):
+    result = read_json(attacked[0]/"privacy-rehearsed"/"privacy.json")
+    nearest = {way: own["nearest"] for way, own in result["neighbours"].items()}
+    assert nearest["dance"] == nearest["datm"] == 1 and nearest["dance from noise"] < .1 # two iterations move little
+    assert result["share"]["random 4"] == pytest.approx(2 * result["share"]["random 2"]) == pytest.approx(40 / 648.5)
 
 
 def test_metadata_count_what_a_figure_rests_on(planted, printed):
