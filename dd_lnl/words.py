@@ -524,11 +524,14 @@ CAPTIONS = { # what a reader has to know to read it
                 "digit can be recognised on the left, recognising it on the right proves nothing.",
     "advice": "The best way of a family is chosen by test accuracy, which favours a family with many ways: this is "
               "what a family can reach, not what a user would have chosen.",
-    "tails": "Frequent classes are left, rare ones right. Dashed: the same distiller where all classes are as large.",
+    "tails": "Frequent classes are left, rare ones right. Dashed: the same distiller where all classes are as large. "
+             "The rare classes are always the same ones, so compare ways, not classes. Not identifiable: under some "
+             "label there are more images of another class.",
     "unabsorb": "A tick is half of what the noise costs, which was the goal. Corrections with “true” in their names "
                 "use clean labels: they say what could be reached.",
     "law": "Points are means over seeds. A line is what a law of all other rates predicts, its band the interval of a "
-           "new cell.",
+           "new cell. Dashed: the lowest and the highest rate, extrapolated. Points off: the law's mean error at the "
+           "rates between others (inside) and at these two (edge).",
     "human": "Human labels (stars) lie on the curve of the noise that they act like. A network that has only become "
              "less sure of everything believes nothing of the structure.",
     "efficiency": "At the right edge stands what never pays, or for the first networks only. Seconds are those of the "
