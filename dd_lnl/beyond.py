@@ -47,8 +47,8 @@ def law_clause(errors: pd.DataFrame, # of `law.prediction_errors`, one distiller
         sure = CERTAINTY.get(rivals.outcome.get(row["place"]), "")
         by = f"; law less additive, seed by seed, {rivals.difference[row['place']]:+.1f}{sure}" if len(rivals) else ""
         clauses.append(f"{row['place']}: {off}{by}")
-    regret = chosen.dropna(subset="regret").groupby(["predictor", "rule"])[["regret", "saved"]].mean()
-    if len(regret):
+    regret = law.choice_means(chosen).droplevel(law.OF_LAW)
+    if ("law", "enough") in regret.index:
         enough = regret.loc["law", "enough"]
         clauses.append(f"the smallest size predicted within {law.CLOSE:g} point of the best loses {enough.regret:+.1f} "
                        f"points and saves {enough.saved:.0f} % of the images, the largest loses "

@@ -6,8 +6,8 @@
 __all__ = ['OF_LAW', 'POINT', 'PREDICTORS', 'LEFT_OUT', 'CLOSE', 'CHOSEN', 'GRID', 'NEW', 'PART_WORDS', 'signal', 'terms',
            'logits', 'curves_of', 'Law', 'fit_law', 'predicted', 'by_law', 'by_sum', 'by_neighbour', 'parts_of',
            'predictions', 'prediction_errors', 'law_gains', 'band_coverage', 'regrets', 'named_sizes', 'choices',
-           'nearest_rate', 'rank_quantile', 'rate_estimates', 'rate_coverage', 'error_sentences', 'choice_sentences',
-           'rate_sentences']
+           'nearest_rate', 'rank_quantile', 'rate_estimates', 'rate_coverage', 'error_sentences', 'choice_means',
+           'choice_sentences', 'rate_sentences']
 
 # %% ../nbs/13g_law.ipynb #b394d792
 from collections.abc import Callable
@@ -160,7 +160,10 @@ def law_gains(table: pd.DataFrame, # of `curves_of`
     "The law's error minus that of every other predictor, seed by seed, with an interval over seeds."
     group, parts = [*LEFT_OUT, "rival"], []
     for seed, own in table.groupby("seed"):
-        errors = prediction_errors(predictions(own)).reindex(columns=[*LEFT_OUT, *PREDICTORS])
+        try:
+            errors = prediction_errors(predictions(own)).reindex(columns=[*LEFT_OUT, *PREDICTORS])
+        except InputError: # a seed of which hardly anything is computed
+            continue
         parts += [errors[LEFT_OUT].assign(seed=seed, rival=rival, difference=errors.law - errors[rival])
                   for rival in PREDICTORS if rival != "law"]
     values = pd.concat(parts).dropna(subset="difference")
@@ -188,13 +191,16 @@ CHOSEN = [*OF_LAW, "tau", "place", "predictor", "rule", "chosen", "regret", "sav
 
 
 def regrets(cells: pd.DataFrame, # of one rate
-           ) -> pd.Series: # by ipc: points; nan for one seed
+           ) -> pd.Series: # by ipc: points; nan for a size that is not in both halves
     "What every size loses against the best one, which half of the seeds names and the other half measures."
     is_first = cells.seed.isin(sorted(cells.seed.unique())[::2])
     halves = [100 * cells[half].groupby("ipc").accuracy.mean() for half in (is_first, ~is_first)]
-    if any(half.empty for half in halves):
-        return np.nan * halves[0]
-    return sum(measure[naming.idxmax()] - measure for naming, measure in (halves, halves[::-1])) / 2
+    both = pd.concat(halves, axis=1, join="inner")
+    if both.empty:
+        return pd.Series(np.nan, cells.ipc.unique())
+    first, second = both.to_numpy().T
+    lost = (second[first.argmax()] - second + first[second.argmax()] - first) / 2
+    return pd.Series(lost, both.index).reindex(cells.ipc.unique())
 
 
 def named_sizes(curve: pd.DataFrame, asked: pd.DataFrame # cells of all rates; a cell for each size of one rate
@@ -301,12 +307,18 @@ def error_sentences(errors: pd.DataFrame, gains: pd.DataFrame, # of `prediction_
     return sentences
 
 
+def choice_means(chosen: pd.DataFrame) -> pd.DataFrame: # of `choices` -> by OF_LAW, predictor, rule: regret, saved
+    "Means over the rates at which every rule has a regret."
+    is_whole = chosen.regret.notna().groupby([chosen[name] for name in (*OF_LAW, "tau")]).transform("all")
+    return chosen[is_whole].groupby([*OF_LAW, "predictor", "rule"], sort=False)[["regret", "saved"]].mean()
+
+
 def choice_sentences(chosen: pd.DataFrame) -> list: # of `choices`
     "What the chosen sizes cost and save, over the rates."
     rules = {"best": "the size predicted best", "enough": f"the smallest predicted within {CLOSE:g} point of it"}
     sentences = []
-    for key, own in chosen.dropna(subset="regret").groupby(OF_LAW, sort=False):
-        means = own.groupby(["predictor", "rule"], sort=False)[["regret", "saved"]].mean()
+    for key, own in choice_means(chosen).groupby(OF_LAW, sort=False):
+        means = own.droplevel(OF_LAW)
         texts = [f"{rules[rule]} ({predictor}) {row.regret:+.1f} points, {row.saved:.0f} % saved"
                  for (predictor, rule), row in means.iterrows() if rule in rules]
         largest = means.regret["none", "largest"]
