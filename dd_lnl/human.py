@@ -148,7 +148,7 @@ def nearness_sentences(means: pd.DataFrame) -> list: # dataset, label, distiller
         sentences.append(f"{and_list(alone)}: no asymmetric rate has as many wrong labels, so accuracy does not tell.")
     return sentences
 
-
+# %% ../nbs/13l_human.ipynb #8503abb4
 def structure_sentences(shares: pd.DataFrame) -> list: # from `structure_shares`
     "The share of the structure that networks believe, the mean over sizes, beside all the data under the same recipe."
     own = shares.assign(difference=100 * shares.share, on=shares.distiller.where(shares.distiller == "full", "sets"))
