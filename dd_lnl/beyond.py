@@ -21,7 +21,7 @@ from .core import InputError, read_json
 from .efficiency import STOPPED, break_evens
 from .findings import over_all_seeds
 from .human import human_sentences
-from .privacy import FALSE_POSITIVES, STARTING, neighbour_sentences, way_label, way_note
+from .privacy import FALSE_POSITIVES, way_label, way_note
 from .results import load, transitions
 from .tails import against_rivals, recalls
 from .unabsorbed import corrections, goals
@@ -170,11 +170,11 @@ def privacy_result(place: str, folder="outputs") -> dict:
 
 
 def privacy_text(place: str, folder="outputs") -> str:
-    "What the attack finds, group by group beside each way's accuracy; differences between ways; nearest neighbours."
+    "What the attack finds among mislabelled and other members, beside each way's accuracy; differences between ways."
     result = privacy_result(place, folder)
     rates, differences = (pd.DataFrame(result[name]) for name in ("found", "differences"))
-    has_starts = ~rates.who.isin(STARTING) | (rates.way != "dance from noise")
-    rates = rates[(rates.false_positives == FALSE_POSITIVES[0]) & (rates.who != "all members") & has_starts]
+    in_text = rates.who.isin(["canaries", "correctly labelled images"])
+    rates = rates[(rates.false_positives == FALSE_POSITIVES[0]) & in_text]
     clauses = []
     for way, own in rates.groupby("way", sort=False):
         shares = [f"{row.who} {100 * row.rate:.1f} %{'' if row.low > row.false_positives else ' (as chance might)'}"
@@ -185,7 +185,7 @@ def privacy_text(place: str, folder="outputs") -> str:
     clauses += [f"{row.compared}: {100 * row.difference:+.1f} points of {row.who} "
                 f"{interval_text(100 * row.low, 100 * row.high)}" for row in of_canaries.itertuples()]
     lead = f"{name_of(result['dataset'])}, {result['n_shadows']} shadow models"
-    return f"{lead}: {'; '.join(clauses)}. {' '.join(neighbour_sentences(result['neighbours']))}".rstrip(". ")
+    return f"{lead}: {'; '.join(clauses)}"
 
 # %% ../nbs/13m_beyond.ipynb #4888c3cf
 class Measurement(NamedTuple):

@@ -160,7 +160,7 @@ def draw_shares(ax, sets: pd.DataFrame): # one method's records of one size, fro
     for label, point in human.iterrows():
         ax.annotate(label, (100 * point.tau_hat, 100 * point["mean"]), fontsize=6, textcoords="offset points",
                     xytext=(4, 6))
-    ax.set(xlabel="wrong labels [%]", ylabel="accuracy [%]", ylim=(0, None))
+    ax.set(xlabel="wrong labels [%]", ylabel="accuracy [%]", ylim=(0, 1.08 * ax.get_ylim()[1]))
 
 
 def draw_structure(ax, shares: pd.DataFrame): # one method's rows of `human.structure_shares`

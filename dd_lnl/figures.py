@@ -235,18 +235,20 @@ def figure_accuracy(frame, # records of one kind of noise, from `results.of_kind
     columns = sorted(rates, key=lambda label: (rates[label] != rates[label], rates[label])) # unknown rates last
     datasets = list(dict.fromkeys(panel.dataset for panel in shown))
     noise = " or ".join(dict.fromkeys(name_of(panel.kind) for panel in shown))
+    title = f"{name_of(datasets[0])}, {noise} noise" if len(datasets) == 1 else f"{noise} noise"
     ranges = {label: accuracy_range(shown, label) for label in columns}
     with theme():
         fig, rows = accuracy_rows(shown, datasets, columns)
         for panel, axes in zip(shown, rows["panels"]):
             draw_row(axes, panel, ranges, ceilings)
-            axes[0].set_ylabel(f"{name_of(panel.dataset)}, {name_of(panel.distiller)}\ntest accuracy (%)")
+            dataset = f"{name_of(panel.dataset)}, " if len(datasets) > 1 else ""
+            axes[0].set_ylabel(f"{dataset}{name_of(panel.distiller)}\ntest accuracy (%)")
         for dataset, axes in zip(datasets, rows["ways"]):
             draw_ways_row(axes, [panel for panel in shown if panel.dataset == dataset], ranges)
         for place, label in enumerate(columns):
             rows["panels"][0][place].set_title(label)
             rows["panels"][-1][place].set_xlabel("images per class", fontsize=6.5)
-        accuracy_legend(fig, shown, ceilings, f"{noise} noise" + (f" ({note})" if note else ""))
+        accuracy_legend(fig, shown, ceilings, title + (f" ({note})" if note else ""))
         plt.close(fig) # the caller shows it, once
     return fig
 

@@ -167,8 +167,9 @@ def test_an_attack_continues_and_is_answered(attacked):
     assert first == second and len(first) == 5 * 4 and "in all about 0 s on one core" in printed
     [text] = answers("privacy", folder, ("privacy-rehearsed",)).values()
     for words in ("digits, 4 shadow models", "DANCE (", "DANCE from noise (", "DATM (", "4 random images a class (",
-                  "from noise less from images", "starting canaries", "the nearest of 1297 training images"):
+                  "from noise less from images"):
         assert words in text
+    assert "starting canaries" in printed and "the nearest of 1297 training images" in printed
     assert answers("privacy", folder) == {} # a rehearsal is no answer
     assert (folder/"privacy-rehearsed"/"privacy.png").exists()
 
