@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SIZE', 'NOISE', 'LEVEL', 'BESIDE', 'USUAL', 'COMPARED_WITH', 'CERTAINTY', 'QUESTIONS', 'cases_of', 'mean_gaps',
-           'rates_text', 'means_over', 'short_answer', 'points_text', 'range_text', 'answer_sentences',
+           'noises_of', 'rates_text', 'means_over', 'short_answer', 'points_text', 'range_text', 'answer_sentences',
            'structure_gaps', 'structure_text', 'structure_sentence', 'ways_in_rows', 'whole_percent', 'answer_column',
            'answer_table', 'by_kind', 'answer_note', 'gap_table', 'compared_text', 'clauses_text', 'verdicts_text',
            'corollaries_text', 'answer_or_nothing', 'plain_findings', 'seeds_note', 'side_by_side']
@@ -45,13 +45,19 @@ def mean_gaps(frame: pd.DataFrame, # records of one data set
     if not ((frame.distiller == "full") & (frame.protocol == "full")).any():
         return {} # nothing to compare with
     cases = {baseline: cases_of(frame, baseline, kind) for baseline in (*BASELINES, "augmented")}
-    every = {method: set(own[NOISE].itertuples(index=False)) for method, own in cases["last"].groupby("distiller")}
+    whole = max(noises_of(cases["last"]).values(), key=len, default=None)
     means = {}
     for baseline, table in cases.items():
-        of_methods = {method: own.gap.mean() for method, own in table.groupby("distiller", sort=False)
-                      if set(own[NOISE].itertuples(index=False)) == every.get(method)}
+        complete = [method for method, noises in noises_of(table).items() if noises == whole]
+        of_methods = {method: table.gap[table.distiller == method].mean() for method in complete}
         means |= {baseline: of_methods} if of_methods else {}
     return means
+
+
+def noises_of(cases: pd.DataFrame) -> dict: # from `cases_of` -> {method: the rates and seeds it has}
+    "What the mean of each method would be over."
+    return {method: set(own[NOISE].itertuples(index=False, name=None))
+            for method, own in cases.groupby("distiller", sort=False)}
 
 
 def rates_text(labels) -> str: # of noises, in order; "τ = 0.2 and 0.4", "aggre (9 %) and worst (40 %)"
@@ -64,8 +70,10 @@ def rates_text(labels) -> str: # of noises, in order; "τ = 0.2 and 0.4", "aggre
 
 def means_over(frame: pd.DataFrame) -> str: # records of one data set
     "The methods, rates and seeds of the means of `mean_gaps`, in words."
+    complete = mean_gaps(frame)["last"]
     cases = cases_of(frame, "last").sort_values("tau")
-    methods = and_list([name_of(method) for method in sorted(set(cases.distiller))])
+    cases = cases[cases.distiller.isin(list(complete))]
+    methods = and_list([name_of(method) for method in complete])
     n = cases.seed.nunique()
     return f"{methods}, {rates_text(cases.label)}, {'one seed' if n == 1 else f'{n} seeds'}"
 

@@ -206,8 +206,7 @@ MEASUREMENTS = { # by notebook
         ("digits-tails", "cifar-beyond"), "dd_lnl reproduce --profile digits-tails", tails_text, "tail classes"),
     "privacy": Measurement(
         "Does a set hide whose images it is made of?", "What a likelihood-ratio attack on networks finds at "
-        f"{100 * FALSE_POSITIVES[0]:g} % false positives, of mislabelled members (canaries) and of the others, and of "
-        "those that a set started from: ",
+        f"{100 * FALSE_POSITIVES[0]:g} % false positives, of mislabelled members (canaries) and of the others: ",
         ("privacy",), "papermill nbs/experiments/privacy.ipynb out.ipynb", privacy_text, "privacy"),
     "efficiency": Measurement(
         "When does distilling pay?", "Networks from which on it takes less time than training on everything, by "
