@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['WAY', 'FAMILIES', 'TRAININGS', 'COSTS', 'GROUP', 'AUGMENTED', 'CONTRASTS', 'family_of', 'full_costs', 'ways',
-           'Contrast', 'ways_with', 'compared_cases', 'over_rates', 'at_own_step', 'at_equal_share', 'structure',
-           'over_all_seeds', 'compared_ways', 'beside_recipe', 'advice']
+           'Contrast', 'contrast', 'ways_with', 'compared_cases', 'over_rates', 'at_own_step', 'at_equal_share',
+           'structure', 'over_all_seeds', 'compared_ways', 'beside_recipe', 'advice']
 
 # %% ../nbs/13e_findings.ipynb #3eef17f4
 from dataclasses import dataclass
@@ -97,6 +97,11 @@ CONTRASTS = [
              dict(family="distilled images"), ()),
     Contrast("augmented or distilled", AUGMENTED, dict(family="distilled images"), ()),
     Contrast("robust or augmented", dict(family="robust training", selection="noisy_val"), AUGMENTED, ())]
+
+
+def contrast(name: str) -> Contrast:
+    "The contrast of this name."
+    return next(one for one in CONTRASTS if one.name == name)
 
 
 def ways_with(options: pd.DataFrame, named: dict) -> pd.DataFrame:

@@ -92,7 +92,7 @@ def found_in_resamples(scores: np.ndarray, was_in: np.ndarray, false_positives: 
 
 
 def bootstrap_interval(samples: np.ndarray, # from `found_in_resamples`
-             level: float = .95) -> tuple: # low, high
+                       level: float = .95) -> tuple: # low, high
     "The middle part of a rate's resamples."
     return tuple(float(end) for end in np.nanquantile(samples, [(1 - level) / 2, (1 + level) / 2]))
 
