@@ -257,7 +257,7 @@ def figure_efficiency(table: pd.DataFrame) -> mpl.figure.Figure: # of `efficienc
     edge = 2 * max(finite.max() if len(finite) else 1., 10.)
     rivals = list(shown.groupby("against", sort=False))
     with theme():
-        figure, ax = plt.subplots(figsize=(4.8, .22 * len(names) + .9), layout="constrained")
+        figure, ax = plt.subplots(figsize=(4.8, .22 * len(names) + 1.3), layout="constrained")
         for k, (rival, own) in enumerate(rivals):
             shift = .14 * (k - (len(rivals) - 1) / 2)
             pays = np.isfinite(own.networks)
@@ -271,6 +271,6 @@ def figure_efficiency(table: pd.DataFrame) -> mpl.figure.Figure: # of `efficienc
         ax.xaxis.set_minor_locator(mpl.ticker.NullLocator())
         ax.annotate("never", (edge, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=6)
         ax.set_yticks(range(len(names)), names)
-        ax.legend(loc="center left", bbox_to_anchor=(1, .5))
+        figure.legend(loc="outside lower center", ncols=2, fontsize=6)
         plt.close(figure)
     return figure
