@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LICENCE', 'ARXIV', 'PARTS', 'CRATE', 'settings_of_project', 'citation_of', 'article', 'codemeta', 'description_of',
-           'files_of_profile', 'day_of_run', 'action_of', 'crate', 'write_crate', 'rests_on', 'core_minutes',
-           'tolerances', 'owner_of', 'manifest_of', 'codecheck', 'metadata_files', 'write_metadata']
+           'owner_of', 'files_of_profile', 'day_of_run', 'action_of', 'crate', 'write_crate', 'rests_on',
+           'core_minutes', 'tolerances', 'manifest_of', 'codecheck', 'metadata_files', 'write_metadata']
 
 # %% ../nbs/17b_metadata.ipynb #c5b58f0c
 import json
@@ -74,11 +74,17 @@ def description_of(stem: str) -> str: # of a figure or table
     return ALT_TEXTS.get(figure_of(stem), stem)
 
 
+def owner_of(stem: str) -> str: # of a figure, table or notebook; "" if it is no figure's
+    "The figure notebook whose name a file's begins with."
+    return max((name for name in FIGURES if stem.startswith(name)), key=len, default="")
+
+
 def files_of_profile(home: Path) -> list: # of entities
-    "The figures, tables and notebooks of a profile."
+    "The figures, tables and figure notebooks of a profile; a run makes the notebooks of its cells anew."
     entities = []
     for folder, (ending, kind) in PARTS.items():
-        for path in sorted((home/folder).glob(f"*.{ending}")):
+        paths = sorted((home/folder).glob(f"*.{ending}"))
+        for path in (path for path in paths if folder != "notebooks" or owner_of(path.stem)):
             entity = {"@id": f"{folder}/{path.name}", "@type": "File", "name": path.stem, "encodingFormat": kind}
             if folder == "figures":
                 entity["description"] = description_of(path.stem)
@@ -157,11 +163,6 @@ def tolerances(records: dict) -> np.ndarray: # points, one a cell
     return pairs.tolerance[pairs.choice == ""].to_numpy()
 
 # %% ../nbs/17b_metadata.ipynb #191da1d2
-def owner_of(stem: str) -> str: # of a figure or table; "" if no notebook makes it
-    "The figure notebook whose name a file's begins with."
-    return max((name for name in FIGURES if stem.startswith(name)), key=len, default="")
-
-
 def manifest_of(home: Path, root: Path) -> list: # <folder>/<profile>, the repository -> of entries
     "Every figure and table of a profile, with what it takes to repeat it."
     records = {path.stem: read_json(path) for path in sorted((home/"records").glob("*.json"))}

@@ -1,5 +1,6 @@
 """What machines read about the project is made from what people read, and every form is valid."""
 import json, os, re, subprocess, sys
+from pathlib import Path
 
 import pytest, yaml
 from conftest import ROOT
@@ -74,6 +75,8 @@ def test_a_profile_is_a_crate(home):
     parts = [entity.id for entity in crate.data_entities]
     assert "records/" in parts and "figures/figure_2.png" in parts
     assert [part for part in parts if not (home/part).exists()] == []
+    notebooks = [Path(part).stem for part in parts if part.startswith("notebooks/")]
+    assert all(metadata.owner_of(name) for name in notebooks) # those of cells are not in the repository
     named = {entity.id for entity in crate.data_entities}
     drawn = {f"figures/{path.name}" for path in (home/"figures").glob("*.png")}
     assert drawn <= named # a new figure: `dd_lnl figures` or `make metadata` describes it
