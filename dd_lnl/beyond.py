@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TAIL_RIVALS', 'MEASUREMENTS', 'method_on', 'law_clause', 'law_text', 'tails_text', 'correction_text', 'unabsorb_text',
            'networks_text', 'efficiency_text', 'human_text', 'privacy_result', 'privacy_text', 'Measurement', 'answers',
-           'measured_list', 'with_measurements']
+           'measured_list', 'measured_rows', 'with_measurements']
 
 # %% ../nbs/13m_beyond.ipynb #f8ae0486
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from .core import InputError, read_json
 from .efficiency import STOPPED, break_evens
 from .findings import over_all_seeds
 from .human import human_sentences
-from .privacy import FALSE_POSITIVES, way_label, way_note
+from .privacy import FALSE_POSITIVES, way_label
 from .results import load, transitions
 from .tails import against_rivals, recalls
 from .unabsorbed import corrections, goals
@@ -149,7 +149,8 @@ def efficiency_text(profile: str, folder="outputs") -> str:
         own = table[(table.against == rival) & (table.ipc == size)]
         sets = [f"{method_on(table, row.dataset, row.method)} {networks_text(row.networks)} ({row.points:+.1f})"
                 for row in own.itertuples()]
-        clauses += [f"IPC {size} against {rival} (noises: {own.cases.max()}): {', '.join(sets)}"] if sets else []
+        if sets:
+            clauses.append(f"IPC {size} against {rival} (noises averaged: {own.cases.max()}): {', '.join(sets)}")
     if not clauses:
         raise InputError(f"Profile {profile!r} has no set of IPC {size} beside training on all the data.")
     return "; ".join(clauses)
@@ -170,22 +171,21 @@ def privacy_result(place: str, folder="outputs") -> dict:
 
 
 def privacy_text(place: str, folder="outputs") -> str:
-    "What the attack finds among mislabelled and other members, beside each way's accuracy; differences between ways."
+    "What the attack finds among mislabelled members, beside each way's accuracy; differences; the other members."
     result = privacy_result(place, folder)
     rates, differences = (pd.DataFrame(result[name]) for name in ("found", "differences"))
-    in_text = rates.who.isin(["canaries", "correctly labelled images"])
-    rates = rates[(rates.false_positives == FALSE_POSITIVES[0]) & in_text]
-    clauses = []
-    for way, own in rates.groupby("way", sort=False):
-        shares = [f"{row.who} {100 * row.rate:.1f} %{'' if row.low > row.false_positives else ' (as chance might)'}"
-                  for row in own.itertuples()]
-        about = way_note(way, result["accuracy"][way], result["share"][way])
-        clauses.append(f"{way_label(way)} ({about}): {', '.join(shares)}")
-    of_canaries = differences[(differences.false_positives == FALSE_POSITIVES[0]) & (differences.who == "canaries")]
-    clauses += [f"{row.compared}: {100 * row.difference:+.1f} points of {row.who} "
-                f"{interval_text(100 * row.low, 100 * row.high)}" for row in of_canaries.itertuples()]
-    lead = f"{name_of(result['dataset'])}, {result['n_shadows']} shadow models"
-    return f"{lead}: {'; '.join(clauses)}"
+    rates = rates[rates.false_positives == FALSE_POSITIVES[0]]
+    canaries, others = (rates[rates.who == who] for who in ("canaries", "correctly labelled images"))
+    by_chance = {True: "", False: " (as chance might)"}
+    found = [f"{way_label(row.way)} {100 * row.rate:.1f} %{by_chance[row.low > row.false_positives]} at "
+             f"{100 * result['accuracy'][row.way]:.0f} % accuracy" for row in canaries.itertuples()]
+    compared = differences[(differences.false_positives == FALSE_POSITIVES[0]) & (differences.who == "canaries")]
+    less = [f"{row.compared} {100 * row.difference:+.1f} points {interval_text(100 * row.low, 100 * row.high)}"
+            for row in compared.itertuples()]
+    clauses = [f"canaries: {', '.join(found)}", f"differences: {', '.join(less)}"]
+    if len(others):
+        clauses.append(f"correctly labelled images: {100 * others.rate.min():.1f} to {100 * others.rate.max():.1f} %")
+    return "; ".join(clauses)
 
 # %% ../nbs/13m_beyond.ipynb #4888c3cf
 class Measurement(NamedTuple):
@@ -202,26 +202,27 @@ MEASUREMENTS = { # by notebook
     "tails": Measurement(
         "Are rare classes lost?", "Recall of distilled sets less that of other ways, where classes differ in size and "
         "each leads under its own label, averaged over sizes, rates and seeds (of these ways, only all the data under "
-        "the same recipe are not balanced): ",
+        "the same recipe are not balanced).",
         ("digits-tails", "cifar-beyond"), "dd_lnl reproduce --profile digits-tails", tails_text, "tail classes"),
     "privacy": Measurement(
-        "Does a set hide whose images it is made of?", "What a likelihood-ratio attack on networks finds at "
-        f"{100 * FALSE_POSITIVES[0]:g} % false positives, of mislabelled members (canaries) and of the others: ",
+        "Does a set hide whose images it is made of?", "The share of mislabelled members (canaries) that "
+        f"a likelihood-ratio attack finds at {100 * FALSE_POSITIVES[0]:g} % false positives, by what a network was "
+        "trained on.",
         ("privacy",), "papermill nbs/experiments/privacy.ipynb out.ipynb", privacy_text, "privacy"),
     "efficiency": Measurement(
         "When does distilling pay?", "Networks from which on it takes less time than training on everything, by "
-        "the seconds in the records, which are rough; in brackets the difference in accuracy, in points: ",
+        "the seconds in the records, which are rough; in brackets the difference in accuracy, in points.",
         ("digits", "cifar-small"), "dd_lnl reproduce --profile digits", efficiency_text, "cheaper"),
     "human": Measurement(
         "Are human labels like symmetric or like asymmetric noise?", "", ("cifar-small",),
         "dd_lnl reproduce --profile cifar-small --cifar10 cifar10-jpeg", human_text),
     "unabsorb": Measurement(
         "Can absorbed noise be taken out again?", "Points that come back of what structured noise costs, without clean "
-        "labels and without distilling again: ",
+        "labels and without distilling again.",
         ("digits-unabsorb", "cifar-beyond"), "dd_lnl reproduce --profile digits-unabsorb", unabsorb_text),
     "law": Measurement(
         "How many images for how much noise?", "Points by which accuracy at a rate that was left out is missed, by the "
-        "law, by the sum of both effects, and by the nearest cell, for rates inside the others and at the edge: ",
+        "law, by the sum of both effects, and by the nearest cell, for rates inside the others and at the edge.",
         ("digits-law",), "dd_lnl reproduce --profile digits-law", law_text),
 }
 
@@ -249,10 +250,23 @@ def measured_list(folder="outputs", places: tuple = None, # as for `answers`
         question, lead, _, command, *_ = MEASUREMENTS[name]
         texts = answers(name, folder, places)
         if texts:
-            items.append(f"* **{question}** {lead}{' '.join(f'*{place}*: {text}.' for place, text in texts.items())}")
+            clauses = [f"*{place}*: {text}." for place, text in texts.items()]
+            items.append(" ".join([f"* **{question}**", *filter(None, [lead]), *clauses]))
         elif missing:
             items.append(f"* **{question}** Not computed yet: `{command}`.")
     return "\n".join(items)
+
+# %% ../nbs/13m_beyond.ipynb #100f625d
+def measured_rows(columns: dict, # {name of a column: names of folders below that of all outputs}
+                  folder="outputs") -> dict: # as `answer.findings_rows`
+    "The questions that records answer, for the table of the first page."
+    rows = {}
+    for name, measurement in MEASUREMENTS.items():
+        texts = answers(name, folder)
+        cells = {column: ". ".join(texts[place] for place in places if place in texts)
+                 for column, places in columns.items()}
+        rows[measurement.question, measurement.lead] = {column: text for column, text in cells.items() if text}
+    return {row: cells for row, cells in rows.items() if cells}
 
 # %% ../nbs/13m_beyond.ipynb #e5d43546
 def with_measurements(table: pd.DataFrame, # from `verdicts.claims`
