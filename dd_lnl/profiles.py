@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['SYM', 'ASYM', 'CIFAR10N', 'NOISES', 'SIZES', 'REAL', 'AT_LEARNED_STEP', 'COMPARED', 'RELABELLED', 'SUBSETS',
            'AGAINST_NOISE', 'PAPER', 'SMALL', 'LONGER', 'BRIEF', 'LONG', 'REDUCED_EXPERT', 'REDUCED', 'PART', 'UNDONE',
-           'STRUCTURED', 'SEVEN', 'OWN_SPLIT', 'AT_1_AND_10', 'AT_10', 'BEYOND', 'PROFILES', 'AXES', 'REQUIRED',
-           'ON_COMMAND_LINE', 'SEARCH_ENDS', 'DISTILLATION_FLOPS', 'SHIPPED', 'LATENCY', 'FAST', 'BENCHMARKS', 'KIND',
-           'grid', 'robust_grid', 'lite', 'cifar_small', 'tails', 'undone', 'digits_seed', 'profile', 'has_size',
-           'resized', 'read_entries', 'described', 'forward_flops', 'training_flops', 'expert_flops', 'agreement_flops',
-           'relabelled_flops', 'datm_flops', 'dance_flops', 'rcig_flops', 'distillation_flops', 'judge_protocol',
-           'n_snapshots', 'reads_matrix', 'baseline_recipe', 'baseline_flops', 'judging_flops', 'judging_steps',
-           'benchmark_rates', 'measured', 'method_rate', 'cell_seconds', 'known_seconds', 'hours', 'disk_bytes',
-           'missing_cells', 'plan']
+           'STRUCTURED', 'SEVEN', 'OWN_SPLIT', 'AT_1_AND_10', 'AT_10', 'BEYOND', 'SCALES', 'PROFILES', 'AXES',
+           'REQUIRED', 'ON_COMMAND_LINE', 'SEARCH_ENDS', 'DISTILLATION_FLOPS', 'SHIPPED', 'LATENCY', 'FAST',
+           'BENCHMARKS', 'KIND', 'grid', 'robust_grid', 'lite', 'cifar_small', 'tails', 'undone', 'a_step_further',
+           'digits_seed', 'profile', 'has_size', 'resized', 'read_entries', 'described', 'forward_flops',
+           'training_flops', 'expert_flops', 'agreement_flops', 'relabelled_flops', 'datm_flops', 'dance_flops',
+           'rcig_flops', 'distillation_flops', 'judge_protocol', 'n_snapshots', 'reads_matrix', 'baseline_recipe',
+           'baseline_flops', 'judging_flops', 'judging_steps', 'benchmark_rates', 'measured', 'method_rate',
+           'cell_seconds', 'known_seconds', 'hours', 'disk_bytes', 'missing_cells', 'plan']
 
 # %% ../nbs/12d_profiles.ipynb #32c7be0e
 import tomllib
@@ -189,6 +189,20 @@ BEYOND = {
                      *undone(["cifar10"], [dict(noise="asym", tau=.4)], AT_10, seed=0, **PART)],
 }
 
+# %% ../nbs/12d_profiles.ipynb #4816badb
+def a_step_further(noises: list, **part) -> list: # entries
+    "DANCE beside random images and all the data, at a larger part of CIFAR-10."
+    budgets = {"dance": AT_10["dance"] | dict(width=part["judge_width"]), "full": AT_10["full"]}
+    compared = {"full": [], "dance": ["full", "random"]}
+    return grid(["cifar10"], {("dance", "cifar10"): [10]}, budgets, compared, noises, seed=0, **PART | part)
+
+
+SCALES = {
+    "cifar-wide": a_step_further([dict(noise="sym", tau=.4), dict(noise="worst", tau="none")], n_train=2000,
+                                 judge_width=64),
+    "cifar-whole": a_step_further([dict(noise="sym", tau=.4)], n_train=5000, judge_width=32),
+}
+
 # %% ../nbs/12d_profiles.ipynb #9da2d691
 def digits_seed(seed: int) -> list: # of entries
     "One seed of the digits, with a split of its own."
@@ -205,6 +219,7 @@ PROFILES = { # name: what `grid` returns
     "lite-long": grid(PAPER, SMALL, LONGER, **LONG),
     "paper": grid(PAPER, SIZES, deviations=True),
     **BEYOND,
+    **SCALES,
 }
 
 # %% ../nbs/12d_profiles.ipynb #11157b8a
