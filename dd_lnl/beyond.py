@@ -182,7 +182,8 @@ def privacy_text(place: str, folder="outputs") -> str:
     compared = differences[(differences.false_positives == FALSE_POSITIVES[0]) & (differences.who == "canaries")]
     less = [f"{row.compared} {100 * row.difference:+.1f} points {interval_text(100 * row.low, 100 * row.high)}"
             for row in compared.itertuples()]
-    clauses = [f"canaries: {', '.join(found)}", f"differences: {', '.join(less)}"]
+    lead = f"{name_of(result['dataset'])}, {result['n_shadows']} shadow models"
+    clauses = [f"{lead}: {', '.join(found)}", f"differences: {', '.join(less)}"]
     if len(others):
         clauses.append(f"correctly labelled images: {100 * others.rate.min():.1f} to {100 * others.rate.max():.1f} %")
     return "; ".join(clauses)

@@ -166,8 +166,8 @@ def test_an_attack_continues_and_is_answered(attacked):
     folder, printed, (first, second) = attacked
     assert first == second and len(first) == 5 * 4 and "in all about 0 s on one core" in printed
     [text] = answers("privacy", folder, ("privacy-rehearsed",)).values()
-    for words in ("digits, 4 shadow models", "DANCE (", "DANCE from noise (", "DATM (", "4 random images a class (",
-                  "from noise less from images"):
+    for words in ("digits, 4 shadow models: DANCE ", "DANCE from noise ", "DATM ", "4 random images a class ",
+                  "from noise less from images", "correctly labelled images: "):
         assert words in text
     assert "starting canaries" in printed and "the nearest of 1297 training images" in printed
     assert answers("privacy", folder) == {} # a rehearsal is no answer
