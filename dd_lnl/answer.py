@@ -6,9 +6,9 @@
 __all__ = ['SIZE', 'NOISE', 'LEVEL', 'BESIDE', 'USUAL', 'AUGMENTED_ROW', 'COMPARED_WITH', 'CERTAINTY', 'QUESTIONS', 'cases_of',
            'mean_gaps', 'noises_of', 'rates_text', 'means_over', 'short_answer', 'points_text', 'range_text',
            'standing_text', 'beside_text', 'answer_sentences', 'structure_gaps', 'structure_text', 'structure_sentence',
-           'ways_in_rows', 'whole_percent', 'answer_column', 'answer_table', 'by_kind', 'answer_note', 'gap_table',
-           'compared_text', 'clauses_text', 'verdicts_text', 'corollaries_text', 'answer_or_nothing', 'findings_rows',
-           'findings_table', 'seeds_note', 'side_by_side']
+           'ways_in_rows', 'answer_column', 'answer_table', 'by_kind', 'answer_note', 'gap_table', 'compared_text',
+           'clauses_text', 'verdicts_text', 'answer_or_nothing', 'findings_rows', 'findings_table', 'seeds_note',
+           'side_by_side']
 
 # %% ../nbs/13f_answer.ipynb #18e7da0b
 import numpy as np
@@ -17,10 +17,10 @@ import pandas as pd
 from .core import InputError
 from .findings import at_equal_share, at_own_step, compared_cases, compared_ways, contrast, ways
 from .results import BASELINES, points
-from .theory import absorbed, bounds, gaps, inferences
+from .theory import absorbed, gaps, inferences
 from .verdicts import claims
-from .words import (ALT_TEXTS, BASELINE_NAMES, and_list, caption, corollaries_summary, name_of, scale_of,
-                          share_ranges, spread, way_name)
+from .words import (ALT_TEXTS, BASELINE_NAMES, accuracy_text, and_list, caption, markdown_table, name_of,
+                          rates_summary, scale_of, share_ranges, spread, way_name)
 
 # %% ../nbs/13f_answer.ipynb #0660e09e
 SIZE = 10 # images a class that the first page speaks of
@@ -196,17 +196,12 @@ def ways_in_rows(table: pd.DataFrame) -> list: # from `points` -> [(row, which p
     return rows
 
 
-def whole_percent(point) -> str: # of anything with .mean and .std, as fractions
-    "An accuracy in whole percent."
-    return f"{100 * point.mean:.0f} ± {100 * point.std:.0f}"
-
-
 def answer_column(rows: list, table: pd.DataFrame, label: str) -> list: # from `ways_in_rows`; -> texts, one a row
     "The accuracy of every way at one noise rate."
     cells = []
     for _, those in rows:
         own = table[those & (table.label == label)]
-        cells.append(whole_percent(next(own.itertuples())) if len(own) else "–")
+        cells.append(accuracy_text(next(own.itertuples()), 0) if len(own) else "–")
     return cells
 
 # %% ../nbs/13f_answer.ipynb #11133354
@@ -290,12 +285,6 @@ def verdicts_text(frame: pd.DataFrame) -> str: # "" where nothing can be tested
     return f"{'; '.join(clauses)}. Half of these tests can only detect effects of more than {median:.0f} points"
 
 
-def corollaries_text(frame: pd.DataFrame) -> str:
-    "The accuracy of the noise rates that Corollary II infers."
-    sentences = corollaries_summary(bounds(frame), inferences(frame))
-    return " ".join(sentence for sentence in sentences if "infers a rate" in sentence).rstrip(".")
-
-
 QUESTIONS = { # question: (what the numbers are, records and transition matrices -> text)
     "What does distilling itself add?": (
         "Points by which sets are above random real images with the soft labels of DATM's experts, under the same "
@@ -320,7 +309,7 @@ QUESTIONS = { # question: (what the numbers are, records and transition matrices
         lambda frame, _: compared_text(frame, "all data or distilled", "human")),
     "Can the noise rate be inferred?": (
         "From the smallest set that matches all the noisy data, by the paper's Corollary II.",
-        lambda frame, _: corollaries_text(frame)),
+        lambda frame, _: rates_summary(inferences(frame)).rstrip(".")),
     "How many of the paper's claims hold?": (
         "Symmetric noise, a verdict a method.", lambda frame, _: verdicts_text(frame)),
 }
@@ -346,12 +335,11 @@ def findings_rows(frames: dict, # {data set's name: its records}
 
 
 def findings_table(rows: dict) -> str: # from `findings_rows` -> Markdown
-    "A table of questions and answers, a column a data set; its long lines are not padded."
+    "A table of questions and answers, a column a data set."
     names = list(dict.fromkeys(name for texts in rows.values() for name in texts))
-    lines = [["question", *names], [":--"] * (1 + len(names))]
-    lines += [[f"**{question}** {lead}".strip(), *(texts.get(name, "–") for name in names)]
-              for (question, lead), texts in rows.items()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [[f"**{question}** {lead}".strip(), *(texts.get(name, "–") for name in names)]
+             for (question, lead), texts in rows.items()]
+    return markdown_table(["question", *names], lines)
 
 # %% ../nbs/13f_answer.ipynb #46693fdc
 def seeds_note(frame: pd.DataFrame) -> str: # records of one data set

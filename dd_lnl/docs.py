@@ -6,7 +6,7 @@
 __all__ = ['DIRECTIVE', 'UNSEEN', 'HEADING_OF_ANOTHER', 'LONGEST', 'GLOSSARY', 'FIGURES_OF', 'MEASURED_BY', 'ADDRESS', 'SECTIONS',
            'ORDER_OF_SECTIONS', 'FORMULAS', 'DOCS_CONF', 'readable_page', 'with_sphinx_links', 'title_and_subtitle',
            'signature_of', 'public_nodes', 'as_prose', 'described_name', 'api_page', 'glossary_page',
-           'rules_as_written', 'cells_behind', 'commands_for', 'verdict_lines', 'claim_on_profile', 'claims_page',
+           'rules_as_written', 'cells_behind', 'commands_for', 'claim_verdicts', 'claim_on_profile', 'claims_page',
            'findings_page', 'points_in_full', 'gallery', 'linked_files', 'texts_of', 'link_replacer', 'executed_pages',
            'report_page', 'section_page', 'notebook_pages', 'sections', 'reference_pages', 'result_pages', 'first_page',
            'write_pages', 'write_with_links', 'build_docs']
@@ -21,13 +21,13 @@ from .answer import answer_note, answer_sentences, answer_table
 from .beyond import MEASUREMENTS, measured_list
 from .checks import in_table
 from .core import InputError, check_writable, read_json, write_json
-from .report import (CONF, READING_ORDER, STYLE, entitled, executed_notebooks, folded, front, heading, relinked,
-                           run_sphinx)
+from .report import (CONF, STYLE, entitled, executed_notebooks, folded, front, heading, in_reading_order,
+                           relinked, run_sphinx)
 from .results import load, transitions
 from .theory import gaps
 from .verdicts import CLAIMS, FROZEN, claims
-from .words import (ALT_TEXTS, BASELINE_NAMES, as_markdown, figure_of, front_page, interval_text, name_of,
-                          outcome, profile_options)
+from .words import (ALT_TEXTS, BASELINE_NAMES, as_markdown, bullets, figure_of, headlines, interval_text,
+                          markdown_table, name_of, outcome, profile_options)
 
 # %% ../nbs/14d_docs.ipynb #e5be6aed
 DIRECTIVE = re.compile(r"^#\| *(\w+).*\n?", re.M)
@@ -168,11 +168,10 @@ GLOSSARY = [ # (word, whose, what it means, chapter)
 # %% ../nbs/14d_docs.ipynb #6d0736b7
 def glossary_page() -> str: # Markdown
     "All words by the alphabet."
-    lines = [f"| {word} | {whose} | {meaning} | [{chapter.split('_')[0]}](nbs/{chapter}.ipynb) |"
-             for word, whose, meaning, chapter in sorted(GLOSSARY, key=lambda entry: entry[0].lower())]
+    rows = [[word, whose, meaning, f"[{chapter.split('_')[0]}](nbs/{chapter}.ipynb)"]
+            for word, whose, meaning, chapter in sorted(GLOSSARY, key=lambda entry: entry[0].lower())]
     lead = "Whose word it is: the paper's, the field's, or ours. The last column is the chapter that defines it."
-    header = ["| word | whose | meaning | chapter |", "|---|---|---|---|"]
-    return "\n".join(["# Glossary", "", lead, "", *header, *lines, ""])
+    return f"# Glossary\n\n{lead}\n\n{markdown_table(['word', 'whose', 'meaning', 'chapter'], rows)}\n"
 
 # %% ../nbs/14d_docs.ipynb #22e4c166
 def rules_as_written(source: str) -> dict: # of module `verdicts` -> {claim: code}
@@ -213,21 +212,20 @@ def commands_for(profile: str, frame: pd.DataFrame) -> str: # Markdown
     return f"`dd_lnl reproduce {options}`, then `dd_lnl figures {options}`"
 
 
-def verdict_lines(table: pd.DataFrame) -> list: # from `verdicts.claims`, of one claim -> Markdown
-    "A table of one claim's verdicts."
-    lines = ["| method | against | verdict | margin |", "|---|---|---|---|"]
+def claim_verdicts(table: pd.DataFrame) -> str: # from `verdicts.claims`, of one claim -> Markdown
+    "The verdicts of one claim, a row a method and baseline."
+    rows = []
     for row in table.itertuples():
         margin = "" if pd.isna(row.margin) else f"{row.margin:+.1f} {row.unit} {interval_text(row.low, row.high)}"
-        lines.append(f"| {name_of(row.method)} | {BASELINE_NAMES.get(row.baseline, '')} | {in_table(outcome(row))} | "
-                     f"{margin.strip()} |")
-    return lines
+        rows.append([name_of(row.method), BASELINE_NAMES.get(row.baseline, ""), in_table(outcome(row)), margin.strip()])
+    return markdown_table(["method", "against", "verdict", "margin"], rows)
 
 
 def claim_on_profile(claim, profile: str, frame: pd.DataFrame, table: pd.DataFrame, pages: set) -> str: # Markdown
     "One claim on the records of one profile; `pages` are the profile's notebooks."
     own = table[table.claim == claim.name]
     cells = cells_behind(claim, frame)
-    parts = [f"**On [{profile}](outputs/{profile}/report.md)**", "\n".join(verdict_lines(own))]
+    parts = [f"**On [{profile}](outputs/{profile}/report.md)**", claim_verdicts(own)]
     where = [f"[{name}](outputs/{profile}/notebooks/{name}.ipynb)"
              for name in dict.fromkeys([FIGURES_OF.get(claim.where, "claims"), MEASURED_BY.get(claim.name), "claims"])
              if name in pages]
@@ -280,7 +278,7 @@ def findings_page(profiles: dict, # {name: (records, names of its notebooks)}
 def points_in_full(profile: str, folder: Path, frame: pd.DataFrame) -> list: # of Markdown
     "The points of the first page in full, or why there are none yet."
     try:
-        return [front_page(frame, transitions(profile, folder))["headlines"]]
+        return [bullets(headlines(frame, transitions(profile, folder)))]
     except (InputError, KeyError, ValueError) as error:
         return [f"Too few records for the other questions ({in_table(str(error).splitlines()[0].rstrip('.'))})."]
 
@@ -288,7 +286,7 @@ def points_in_full(profile: str, folder: Path, frame: pd.DataFrame) -> list: # o
 def gallery(profiles: dict, folder: Path) -> list: # of Markdown
     "Every figure of every profile with its caption, in a reader's order."
     parts = []
-    for name in sorted(ALT_TEXTS, key=lambda name: [*READING_ORDER, name].index(name)):
+    for name in in_reading_order(ALT_TEXTS):
         for profile, (frame, _) in profiles.items():
             for png in sorted((folder/profile/"figures").glob(f"{name}*.png")):
                 if figure_of(png.stem) == name:

@@ -21,7 +21,7 @@ from .engine import FIGURES
 from .report import distinct, executed_notebooks
 from .results import load
 from .tolerance import moderated, numbers_of, paired
-from .words import ALT_TEXTS, figure_of, profile_options
+from .words import ALT_TEXTS, figure_of, owner_among, profile_options
 
 # %% ../nbs/17b_metadata.ipynb #ed8a8a9e
 LICENCE = "https://spdx.org/licenses/Apache-2.0"
@@ -76,7 +76,7 @@ def description_of(stem: str) -> str: # of a figure or table
 
 def owner_of(stem: str) -> str: # of a figure, table or notebook; "" if it is no figure's
     "The figure notebook whose name a file's begins with."
-    return max((name for name in FIGURES if stem.startswith(name)), key=len, default="")
+    return owner_among(FIGURES, stem)
 
 
 def files_of_profile(home: Path) -> list: # of entities
@@ -156,18 +156,18 @@ def core_minutes(records: dict) -> float: # {cell: record}
     return (sum(own) + sum(seconds for *_, seconds in experts)) / 60
 
 
-def tolerances(records: dict) -> np.ndarray: # points, one a cell
+def tolerances(records: dict) -> dict: # {cell: points}
     "The tolerance of each cell."
-    numbers = moderated(numbers_of(records))
-    pairs = paired(numbers, numbers_of(records))
-    return pairs.tolerance[pairs.choice == ""].to_numpy()
+    numbers = numbers_of(records)
+    pairs = paired(moderated(numbers), numbers).query("choice == ''")
+    return dict(zip(pairs.cell, pairs.tolerance))
 
 # %% ../nbs/17b_metadata.ipynb #191da1d2
 def manifest_of(home: Path, root: Path) -> list: # <folder>/<profile>, the repository -> of entries
     "Every figure and table of a profile, with what it takes to repeat it."
     records = {path.stem: read_json(path) for path in sorted((home/"records").glob("*.json"))}
     command = action_of(home, load(home.name, home.parent, every=True), [])["name"]
-    tolerance = dict(zip(numbers_of(records).query("choice == ''").cell, tolerances(records)))
+    tolerance = tolerances(records)
     entries = []
     for path in sorted([*(home/"figures").glob("*.png"), *(home/"tables").glob("*.csv")]):
         kind = FIGURES.get(owner_of(path.stem), "any")
@@ -194,9 +194,8 @@ def codecheck(root: Path) -> dict: # the repository
 def metadata_files(root: Path) -> dict: # {path relative to root: text}
     "All metadata that are made, as they should be now."
     import yaml
-    texts = {"codemeta.json": json.dumps(codemeta(root), ensure_ascii=False, indent=1) + "\n",
-             "codecheck.yml": yaml.safe_dump(codecheck(root), sort_keys=False, allow_unicode=True, width=110)}
-    return texts
+    return {"codemeta.json": json.dumps(codemeta(root), ensure_ascii=False, indent=1) + "\n",
+            "codecheck.yml": yaml.safe_dump(codecheck(root), sort_keys=False, allow_unicode=True, width=110)}
 
 
 def write_metadata(root=Path()): # the repository

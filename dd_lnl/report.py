@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['READING_ORDER', 'CONF', 'STYLE', 'LINK', 'executed_notebooks', 'parameters_of', 'series', 'notebooks_by_series',
            'trained_on', 'linked', 'results_table', 'provenance_text', 'distinct', 'adoption_text', 'title', 'heading',
-           'figure_notebooks', 'printed_lines', 'folded', 'linked_picture', 'pictures', 'results_section', 'front',
-           'failures', 'with_links', 'relinked', 'write_source', 'entitled', 'run_sphinx', 'build_site']
+           'in_reading_order', 'figure_notebooks', 'printed_lines', 'folded', 'linked_picture', 'pictures',
+           'results_section', 'front', 'failures', 'with_links', 'relinked', 'write_source', 'entitled', 'run_sphinx',
+           'build_site']
 
 # %% ../nbs/14a_report.ipynb #7ef9d8b6
 import html, os, re, shutil
@@ -19,7 +20,8 @@ from .beyond import MEASUREMENTS, measured_list
 from .checks import in_table
 from .core import Cell, InputError, check_writable, notebook_error, read_json, write_json
 from .results import load, points, usual_records
-from .words import ALT_TEXTS, BASELINE_NAMES, accuracy_text, budget, caption, figure_of, name_of, spread
+from .words import (ALT_TEXTS, BASELINE_NAMES, accuracy_text, budget, caption, figure_of, markdown_table, name_of,
+                          owner_among, spread)
 
 # %% ../nbs/14a_report.ipynb #61095690
 def executed_notebooks(home: Path) -> dict: # {name: notebook}, the oldest run first
@@ -82,12 +84,11 @@ def linked(point, made_by: dict) -> str: # Markdown
 
 
 def results_table(table, # points of one data set, from `results.points`
-                  made_by: dict, # from `makers`
+                  made_by: dict, # from `notebooks_by_series`
                  ) -> str: # Markdown
     "All results on one data set: a row a series, a column a size."
-    sizes = [*sorted(table.ipc.dropna().unique()), "all"]
+    sizes, lines = [*sorted(table.ipc.dropna().unique()), "all"], []
     header = ["noise", "trained on", "protocol", *(f"IPC {size}" for size in sizes[:-1]), "all data"]
-    lines = [header, ["---"] * len(header)]
     controls_after = 1 * (table.distiller != table.protocol) + (table.selection == "best_on_test")
     table = table.assign(noises=table.groupby(["kind", "label"], sort=False).ngroup(), order=controls_after,
                          ipc=table.ipc.astype(object).where(table.ipc.notna(), "all"))
@@ -101,7 +102,7 @@ def results_table(table, # points of one data set, from `results.points`
         protocol = "usual training" if first.protocol == "full" else name_of(first.protocol)
         lines.append([noise, in_table(trained_on(**first)), in_table(protocol), *cells])
         last_noise = first.noises
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(header, lines)
 
 # %% ../nbs/14a_report.ipynb #5c02adaa
 def provenance_text(home: Path, frame) -> str:
@@ -160,11 +161,14 @@ READING_ORDER = { # a figure's notebook: the chapter behind it
     "fidelity": "11_evaluation", "results": "13_results"}
 
 
+def in_reading_order(names) -> list: # of figures or their notebooks; others come last, as they came
+    "Names in a reader's order."
+    return sorted(names, key=lambda name: [*READING_ORDER, name].index(name))
+
+
 def figure_notebooks(notebooks: dict) -> list: # of names
     "The notebooks that draw, in a reader's order."
-    order = list(READING_ORDER)
-    names = [name for name, notebook in notebooks.items() if not parameters_of(notebook)]
-    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+    return in_reading_order(sorted(name for name, notebook in notebooks.items() if not parameters_of(notebook)))
 
 # %% ../nbs/14a_report.ipynb #5510956e
 def printed_lines(notebook: dict) -> list:
@@ -195,8 +199,7 @@ def pictures(home: Path, notebooks: dict, frame=None, # records
     names = figure_notebooks(notebooks)
     drawn = defaultdict(list) # {name: pictures}
     for png in sorted((home/"figures").glob("*.png")):
-        owners = [name for name in names if png.stem.startswith(name)]
-        drawn[max(owners, key=len, default="")].append(png)
+        drawn[owner_among(names, png.stem)].append(png)
     parts = []
     for name in names:
         page = f"notebooks/{name}.ipynb"
