@@ -2,12 +2,13 @@
 import re, shlex, subprocess, sys
 from functools import partial
 
-import nbformat, pandas as pd, pytest, torch, typer
+import nbformat, numpy as np, pandas as pd, pytest, torch, typer
 from conftest import ROOT
 
-from dd_lnl import cli, data, methods
+from dd_lnl import cli, dance, data, methods
+from dd_lnl.arrays import from_arrays
 from dd_lnl.core import LabelledImages, generator
-from dd_lnl.networks import call, convnet, initial
+from dd_lnl.networks import ARCHITECTURES, call, convnet, initial
 from dd_lnl.profiles import profile
 
 PAGES = {path.stem: nbformat.read(path, 4) for path in sorted((ROOT/"nbs/howto").glob("*.ipynb"))}
@@ -46,7 +47,7 @@ def written(page, folder):
 
 
 def test_there_are_pages():
-    assert {"own_images", "new_distiller", "new_noise", "gpu", "cluster", "own_grid"} <= PAGES.keys()
+    assert {"own_images", "own_arrays", "new_distiller", "new_noise", "gpu", "cluster", "own_grid"} <= PAGES.keys()
 
 
 def refusal(words):
@@ -110,6 +111,33 @@ def test_a_noise_model_and_a_loss(tmp_path, tables_as_before):
     assert T[9, 0] == .3 and T[0, 1] == .3
     loss, y = robust.ROBUST["mae"].loss, torch.eye(3)
     assert loss(100. * y, y) < 1e-6 and abs(loss(torch.zeros(3, 3), y) - 4 / 3) < 1e-6
+
+
+def test_own_arrays_run(tmp_path, monkeypatch):
+    "Every cell of the page, with less work in each."
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path) # the page changes the folder
+    monkeypatch.setitem(ARCHITECTURES, "perceptron", None) # and adds this network
+    source = "\n\n".join(cell.source for cell in PAGES["own_arrays"].cells if cell.cell_type == "code")
+    source, n_cut = re.subn(r"\b(iterations|epochs|steps)=\d+", r"\1=2", source)
+    shorter = source.replace("import evaluate\n", "import evaluate\nevaluate = partial(evaluate, max_steps=2)\n")
+    assert n_cut == 5 and shorter != source
+    names = {"partial": partial}
+    exec(shorter, names)
+    assert set(names["sets"]) == {"dance", "datm", "rcig"} and names["result"]["last"]
+    assert [syn.targets.shape for syn in names["sets"].values()] == [(50, 10)] * 3
+    assert names["sets"]["datm"].targets.min() >= 0 > names["sets"]["rcig"].targets.min()
+
+
+@pytest.mark.parametrize("kind", [list, np.uint8, np.int32, np.int64, np.float32])
+def test_labels_of_any_kind_give_the_same_set(kind):
+    train, _ = data.load("digits")
+    images, labels = train.images[:300], train.labels[:300]
+    own = from_arrays((images[:, 0] * 16).numpy() / 16, kind(labels.tolist()))
+    config = dance.preset("digits", 1, iterations=2, n_experts=1, width=8, expert={"epochs": 1})
+    sets = [dance.distil(each, config, rng=generator(0, "distil"))
+            for each in (own, LabelledImages(images, labels, train.class_names))]
+    assert torch.equal(sets[0].images, sets[1].images)
 
 
 def test_a_grid_of_ones_own(tmp_path):

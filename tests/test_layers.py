@@ -17,8 +17,8 @@ GROUND = "values networks"
 CHEAP = f"{GROUND} inputs training distillers judging" # need torch, torchvision and NumPy alone
 FLOORS = { # from the ground up; modules that are still to be written have their place already
     "values": Floor("keys core device progress checks", beside={"device": "core", "checks": "core"}),
-    "inputs": Floor("decoding tables image_files layouts data noise noise_files", "values",
-                    beside={"image_files": "decoding tables", "data": "image_files",
+    "inputs": Floor("decoding tables image_files layouts arrays data noise noise_files", "values",
+                    beside={"image_files": "decoding tables", "data": "image_files", "arrays": "decoding layouts",
                             "layouts": "decoding tables image_files"}),
     "networks": Floor("fused fused_cpu networks derivatives augmentation", "values",
                       beside={"networks": "fused fused_cpu", "derivatives": "networks fused fused_cpu"}),
