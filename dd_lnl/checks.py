@@ -95,7 +95,7 @@ def as_pixels(images, # an array or tensor: bytes from 0 to 255, or numbers from
     check_finite("The array of images", images)
     low, high = float(images.min()), float(images.max())
     if low < 0 or high > 1:
-        repair = "divide by 255" if low >= 0 and high <= 255 else "undo their normalisation"
+        repair = "undo their normalisation" if low < 0 else "divide by the number that stands for white, such as 255"
         raise InputError("Images must be bytes or numbers from 0 to 1, "
                          f"but reach from {low:.3g} to {high:.3g}: {repair}.")
     return images.contiguous()
