@@ -9,12 +9,11 @@ __all__ = ['TAIL_STYLES', 'ATTACK_STYLES', 'draw_law', 'error_text', 'figure_law
 
 # %% ../nbs/14e_beyond_figures.ipynb #5cb4aee6
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from .core import InputError
-from .figures import colour, marker, theme
+from .figures import axes_grid, colour, marker, theme
 from .law import OF_LAW, fit_law, parts_of, predicted
 from .privacy import way_label
 from .results import labelled
@@ -54,16 +53,14 @@ def figure_law(table: pd.DataFrame, # of `law.curves_of`
     "A column a distiller, with the law's errors."
     groups = list(table.groupby(OF_LAW, sort=False))
     with theme():
-        figure, axes = plt.subplots(1, len(groups), figsize=(2.4 * len(groups) + .4, 2.6), sharey=True, squeeze=False,
-                                    layout="constrained")
-        for ax, ((dataset, distiller), curve) in zip(axes[0], groups):
+        figure, [axes] = axes_grid(1, len(groups), (2.4 * len(groups) + .4, 2.6), sharey=True)
+        for ax, ((dataset, distiller), curve) in zip(axes, groups):
             draw_law(ax, curve)
             ax.set_title(f"{name_of(dataset)}, {name_of(distiller)}")
             points = error_text(errors[(errors.dataset == dataset) & (errors.distiller == distiller)])
             ax.set_xlabel(f"IPC\npoints off: {points}" if points else "IPC")
-        axes[0, 0].set_ylabel("accuracy [%]")
-        axes[0, -1].legend(loc="center left", bbox_to_anchor=(1, .5))
-        plt.close(figure)
+        axes[0].set_ylabel("accuracy [%]")
+        axes[-1].legend(loc="center left", bbox_to_anchor=(1, .5))
     return figure
 
 # %% ../nbs/14e_beyond_figures.ipynb #a655f97f
@@ -108,8 +105,7 @@ def figure_tails(table: pd.DataFrame, # of `tails.recalls`, one data set
     chosen = chosen[(chosen.protocol != "balanced") | (chosen.selection == "noisy_val")]
     with theme():
         size = 2.1 * len(noises) + 1.2, 1.7 * len(protocols) + .5
-        figure, axes = plt.subplots(len(protocols), len(noises), figsize=size, sharey=True, squeeze=False,
-                                    layout="constrained")
+        figure, axes = axes_grid(len(protocols), len(noises), size, sharey=True)
         for line, protocol in zip(axes, protocols):
             for ax, (noise, _, label, is_identifiable) in zip(line, noises.itertuples(index=False)):
                 own = chosen[(chosen.noise == noise) & (chosen.label == label)]
@@ -122,7 +118,6 @@ def figure_tails(table: pd.DataFrame, # of `tails.recalls`, one data set
             ax.set_xlabel("images of the class")
         lines = {line.get_label(): line for ax in axes.flat for line in ax.lines}
         figure.legend([*lines.values()], [*lines], ncols=3, loc="outside lower center", fontsize=6)
-        plt.close(figure)
     return figure
 
 # %% ../nbs/14e_beyond_figures.ipynb #d1eb6ebb
@@ -131,9 +126,8 @@ def figure_corrections(table: pd.DataFrame) -> mpl.figure.Figure: # of `unabsorb
     groups = list(table.groupby(["dataset", "distiller"], sort=False))
     most = max(len(own) for _, own in groups)
     with theme():
-        figure, axes = plt.subplots(1, len(groups), figsize=(4.2 * len(groups), .16 * most + .9), squeeze=False,
-                                    layout="constrained")
-        for ax, ((dataset, distiller), own) in zip(axes[0], groups):
+        figure, [axes] = axes_grid(1, len(groups), (4.2 * len(groups), .16 * most + .9))
+        for ax, ((dataset, distiller), own) in zip(axes, groups):
             places = np.arange(len(own))
             ends = np.nan_to_num(np.stack([own.back - own.low, own.high - own.back]), nan=0., posinf=0.)
             ax.barh(places, own.back, xerr=ends, color="0.75", error_kw=dict(lw=.6))
@@ -145,8 +139,7 @@ def figure_corrections(table: pd.DataFrame) -> mpl.figure.Figure: # of `unabsorb
             ax.invert_yaxis()
             ax.axvline(0, color="k", lw=.6)
             ax.set(title=f"{name_of(dataset)}, {name_of(distiller)}", xlabel="points given back")
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", fontsize=6)
-        plt.close(figure)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", fontsize=6)
     return figure
 
 # %% ../nbs/14e_beyond_figures.ipynb #c064aaac
@@ -183,8 +176,7 @@ def figure_human(records: pd.DataFrame, # from `results.labelled`
     own_protocol = records.distiller == records.protocol
     methods = [name for name in dict.fromkeys(records.distiller[own_protocol]) if name != "full"]
     with theme():
-        figure, axes = plt.subplots(len(methods), 2, figsize=(6.4, 2 * len(methods) + .3), squeeze=False,
-                                    layout="constrained")
+        figure, axes = axes_grid(len(methods), 2, (6.4, 2 * len(methods) + .3))
         for (left, right), method in zip(axes, methods):
             draw_shares(left, records[(records.distiller == method) & (records.ipc == ipc)])
             left.set_title(f"{name_of(method)}, IPC {ipc}")
@@ -197,7 +189,6 @@ def figure_human(records: pd.DataFrame, # from `results.labelled`
             else:
                 right.set_axis_off()
         axes[0, 0].legend(fontsize=6)
-        plt.close(figure)
     return figure
 
 # %% ../nbs/14e_beyond_figures.ipynb #89bd3353
@@ -232,8 +223,8 @@ def figure_privacy(rates: pd.DataFrame, differences: pd.DataFrame, # from `priva
     allowed = rates.false_positives.unique()
     with theme():
         size = 3 * len(allowed) + 1, .45 * (len(ways) + len(compared)) + 1.4
-        figure, axes = plt.subplots(2, len(allowed), figsize=size, sharey="row", squeeze=False, layout="constrained",
-                                    height_ratios=[len(ways), max(len(compared), 1)])
+        figure, axes = axes_grid(2, len(allowed), size, sharey="row",
+                                 height_ratios=[len(ways), max(len(compared), 1)])
         for (above, below), rate in zip(axes.T, allowed):
             draw_attack(above, rates[rates.false_positives == rate], "rate", ways)
             above.axvline(100 * rate, color="k", lw=.6, ls=":")
@@ -245,7 +236,6 @@ def figure_privacy(rates: pd.DataFrame, differences: pd.DataFrame, # from `priva
             below.set_xlabel("difference [points]")
         handles, names = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=2, fontsize=6)
-        plt.close(figure)
     return figure
 
 # %% ../nbs/14e_beyond_figures.ipynb #d571b9ab
@@ -257,7 +247,7 @@ def figure_efficiency(table: pd.DataFrame) -> mpl.figure.Figure: # of `efficienc
     edge = 2 * max(finite.max() if len(finite) else 1., 10.)
     rivals = list(shown.groupby("against", sort=False))
     with theme():
-        figure, ax = plt.subplots(figsize=(4.8, .22 * len(names) + 1.3), layout="constrained")
+        figure, [[ax]] = axes_grid(1, 1, (4.8, .22 * len(names) + 1.3))
         for k, (rival, own) in enumerate(rivals):
             shift = .14 * (k - (len(rivals) - 1) / 2)
             pays = np.isfinite(own.networks)
@@ -272,5 +262,4 @@ def figure_efficiency(table: pd.DataFrame) -> mpl.figure.Figure: # of `efficienc
         ax.annotate("never", (edge, 1), (0, 2), ("data", "axes fraction"), "offset points", ha="center", fontsize=6)
         ax.set_yticks(range(len(names)), names)
         figure.legend(loc="outside lower center", ncols=2, fontsize=6)
-        plt.close(figure)
     return figure

@@ -7,13 +7,12 @@ __all__ = ['LINES', 'lines_of', 'spread_out', 'figure_answer', 'name_lines']
 
 # %% ../nbs/14c_picture.ipynb #bc23329d
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import pandas as pd
 
 from .answer import SIZE
 from .core import InputError
-from .figures import mark_style, theme
-from .results import points
+from .figures import axes_grid, mark_style, theme
+from .results import Panel, panels
 from .words import name_of
 
 # %% ../nbs/14c_picture.ipynb #a9f8e40c
@@ -22,15 +21,12 @@ LINES = { # kind of line, as in Figure 2: its name at the end, its points
     "recipe": "all noisy data,\n{method}'s recipe", "distilled": "{size} distilled\nimages a class"}
 
 
-def lines_of(table: pd.DataFrame, # from `results.points`, one data set and kind of noise
-             method: str) -> dict: # {kind of line: points by rising rate}
-    "The points of the four lines."
-    full = table.distiller == "full"
-    usual, recipe = full & (table.protocol == "full"), full & (table.protocol == method) & (table.selection == "last")
-    distilled = (table.distiller == method) & (table.protocol == method) & (table.ipc == SIZE)
-    which = {"last": usual & (table.selection == "last"), "noisy_val": usual & (table.selection == "noisy_val"),
-             "recipe": recipe, "distilled": distilled}
-    return {kind: table[those].sort_values("rate") for kind, those in which.items() if those.any()}
+def lines_of(panel: Panel) -> dict: # {kind of line: points by rising rate}
+    "The points of the lines of a distiller, without lines that have none."
+    sets = panel.distilled[panel.distilled.ipc == SIZE].assign(selection="distilled")
+    points = pd.concat([panel.full, sets]).sort_values("rate")
+    lines = {kind: points[points.selection == kind] for kind in LINES}
+    return {kind: line for kind, line in lines.items() if len(line)}
 
 # %% ../nbs/14c_picture.ipynb #f6d46663
 def spread_out(places: list, apart: float) -> list: # numbers -> numbers, in the same order
@@ -47,22 +43,21 @@ def figure_answer(frame: pd.DataFrame, # records of one data set and kind of noi
                   method: str = "dance", # whose sets and recipe
                  ) -> mpl.figure.Figure:
     "Accuracy against the noise rate: usual training, the distiller's recipe, and a few distilled images."
-    table = points(frame)
-    lines = lines_of(table, method)
+    panel = next((panel for panel in panels(frame) if panel.distiller == method), None)
+    lines = lines_of(panel) if panel else {}
     if "distilled" not in lines:
         raise InputError(f"No record of {name_of(method)} at IPC {SIZE}, so there is nothing to draw: see with "
                          "`dd_lnl status` what has been computed.")
     with theme():
-        figure, ax = plt.subplots(figsize=(3.9, 2.5), layout="constrained")
+        figure, [[ax]] = axes_grid(1, 1, (3.9, 2.5))
         for kind, line in lines.items():
             accuracy, error = 100 * line["mean"].astype(float), 100 * line["std"].astype(float)
             style = mark_style(kind) | (dict(lw=2.2) if kind == "distilled" else {})
             ax.errorbar(line.rate, accuracy, yerr=error, elinewidth=.6, capsize=1.5, **style)
         name_lines(ax, lines, method)
         ax.set(xlabel="share of labels that are replaced, τ", ylabel="test accuracy (%)", ylim=(0, 100),
-               title=f"{name_of(table.dataset.iloc[0])}, symmetric noise")
-        ax.set_xticks(sorted(set(table.rate)))
-        plt.close(figure)
+               title=f"{name_of(panel.dataset)}, symmetric noise")
+        ax.set_xticks(list(panel.labels.values()))
     return figure
 
 

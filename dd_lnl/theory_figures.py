@@ -10,13 +10,13 @@ __all__ = ['HUES', 'MARKERS', 'SPARE_MARKS', 'NO_READING', 'STEP_TICKS', 'FAMILY
 
 # %% ../nbs/14b_theory_figures.ipynb #be6beae2
 import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
 from .core import InputError
-from .figures import LINE_STYLES, error_axis, from_error_scale, theme, tiles, to_error_scale
+from .figures import (GROUP_MARKS, LINE_STYLES, axes_grid, error_axis, from_error_scale, theme, tiles,
+                            to_error_scale)
 from .findings import FAMILIES
 from .results import BASELINES
 from .theory import CONFIDENCE_LOST, STEPS
@@ -65,9 +65,9 @@ def figure_retention(shares, # from `results.retention`, one data set
     low, high = 100 * (shares.kept - shares.kept_std).min(), 100 * (shares.kept + shares.kept_std).max()
     ends = {kind: shares.tau[shares.kind == kind].max() for kind in kinds}
     with theme():
-        fig, axes = plt.subplots(len(sizes) + bool(strips), len(kinds), squeeze=False, layout="constrained",
-                                 width_ratios=[end + .2 for end in ends.values()],
-                                 figsize=(1.2 + 4 * sum(ends.values()), 2 * len(sizes) + 1.3 + bool(strips)))
+        size = 1.2 + 4 * sum(ends.values()), 2 * len(sizes) + 1.3 + bool(strips)
+        fig, axes = axes_grid(len(sizes) + bool(strips), len(kinds), size,
+                              width_ratios=[end + .2 for end in ends.values()])
         for letter, kind, column in zip("abcd", kinds, axes.T):
             for ax, ipc in zip(column, sizes):
                 draw_retention(ax, shares[(shares.kind == kind) & ((shares.ipc == ipc) | shares.ipc.isna())])
@@ -80,7 +80,6 @@ def figure_retention(shares, # from `results.retention`, one data set
             elif strips:
                 column[-1].remove()
         retention_legend(fig, shares)
-        plt.close(fig)
     return fig
 
 # %% ../nbs/14b_theory_figures.ipynb #1ce1e706
@@ -131,16 +130,14 @@ def figure_inferred(rates: pd.DataFrame, # from `theory.inferences`, one data se
     "A panel a baseline."
     baselines = [name for name in BASELINES if name in set(rates.baseline)]
     with theme():
-        fig, axes = plt.subplots(1, len(baselines), figsize=(.4 + 1.9 * len(baselines), 2.6), squeeze=False,
-                                 sharey=True, layout="constrained")
-        for ax, baseline in zip(axes[0], baselines):
+        fig, [axes] = axes_grid(1, len(baselines), (.4 + 1.9 * len(baselines), 2.6), sharey=True)
+        for ax, baseline in zip(axes, baselines):
             draw_inferred(ax, rates[rates.baseline == baseline], readings)
             ax.set_title(COLUMN_NAMES[baseline])
-        axes[0, 0].set_ylabel("rate inferred by Corollary II")
+        axes[0].set_ylabel("rate inferred by Corollary II")
         marks = method_marks(rates.distiller)
         handles = [Line2D([], [], color=hue, marker=mark, ls="") for hue, mark in marks.values()]
         fig.legend(handles, map(name_of, marks), ncols=len(marks), loc="outside lower center")
-        plt.close(fig)
     return fig
 
 # %% ../nbs/14b_theory_figures.ipynb #981c2bcf
@@ -167,21 +164,19 @@ def figure_matrices(matrices: dict, # {title: (C, C)}
                    ) -> mpl.figure.Figure:
     "Transition matrices side by side, with one colour bar."
     with theme():
-        fig, axes = plt.subplots(1, len(matrices), figsize=(.7 + 1.5 * len(matrices), 2.1), squeeze=False, sharey=True,
-                                 layout="constrained")
-        for ax, (name, matrix) in zip(axes[0], matrices.items()):
+        fig, [axes] = axes_grid(1, len(matrices), (.7 + 1.5 * len(matrices), 2.1), sharey=True)
+        for ax, (name, matrix) in zip(axes, matrices.items()):
             image = ax.imshow(matrix, vmin=0, vmax=1, cmap="cividis")
             ax.set_title(name, fontsize=7)
             ax.set_xticks(range(len(class_names)), class_names, fontsize=5)
             ax.set_yticks(range(len(class_names)), class_names, fontsize=5)
         if max(map(len, class_names)) > 2:
-            for ax in axes[0]:
+            for ax in axes:
                 ax.tick_params(axis="x", rotation=90)
-        axes[0, 0].set_ylabel("true class")
-        axes[0, 0].set_xlabel("taken for")
-        fig.colorbar(image, ax=axes[0].tolist(), label="probability", shrink=.8, aspect=15)
+        axes[0].set_ylabel("true class")
+        axes[0].set_xlabel("taken for")
+        fig.colorbar(image, ax=axes.tolist(), label="probability", shrink=.8, aspect=15)
         fig.suptitle(title, fontsize=8)
-        plt.close(fig)
     return fig
 
 # %% ../nbs/14b_theory_figures.ipynb #8b5ddd06
@@ -206,7 +201,8 @@ def draw_credit(ax, # where to
     ax.set_xlim(-.5, len(places) - .5)
 
 # %% ../nbs/14b_theory_figures.ipynb #dc16b50c
-FAMILY_MARKS = dict(zip(FAMILIES, [("s", "#cc3311"), ("P", "#332288"), ("D", "#aa4499"), ("v", "#44aa99"), ("o", "k")]))
+# as in the rows of ways below Figure 2
+FAMILY_MARKS = dict(zip(FAMILIES, map(GROUP_MARKS.get, ["usual", "recipe", "robust", "select", "distil"])))
 NETWORKS = 5 # whose cost is drawn
 
 
@@ -217,8 +213,7 @@ def figure_advice(best: pd.DataFrame, # from `findings.advice`, one data set
     across = min(4, len(noises))
     down = -(-len(noises) // across)
     with theme():
-        fig, axes = plt.subplots(down, across, figsize=(2 * across, 1.7 * down + .6), squeeze=False, sharex=True,
-                                 layout="constrained")
+        fig, axes = axes_grid(down, across, (2 * across, 1.7 * down + .6), sharex=True)
         for ax, ((kind, label), own) in zip(axes.flat, noises):
             for way in own.itertuples():
                 marker, hue = FAMILY_MARKS[way.family]
@@ -243,7 +238,6 @@ def figure_advice(best: pd.DataFrame, # from `findings.advice`, one data set
             ax.set_ylabel("test accuracy (%)", fontsize=7)
         marks = [Line2D([], [], marker=marker, color=hue, ls="") for marker, hue in FAMILY_MARKS.values()]
         fig.legend(marks, FAMILIES, ncols=3, loc="outside lower center")
-        plt.close(fig)
     return fig
 
 # %% ../nbs/14b_theory_figures.ipynb #9a1b05e6
@@ -309,8 +303,7 @@ def figure_verdicts(table: pd.DataFrame, # from `verdicts.claims`, one data set
     places = rows_of(table)
     references = table.drop_duplicates("claim").set_index("claim").baseline
     with theme():
-        fig, axes = plt.subplots(1, len(BASELINES), figsize=(8, .6 + .135 * max(places.values())), sharey=True,
-                                 layout="constrained")
+        fig, [axes] = axes_grid(1, len(BASELINES), (8, .6 + .135 * max(places.values())), sharey=True)
         draw_verdicts(axes, table)
         for claim, own in table.groupby("claim", sort=False):
             rows = [y for (name, _), y in places.items() if name == claim]
@@ -324,5 +317,4 @@ def figure_verdicts(table: pd.DataFrame, # from `verdicts.claims`, one data set
         marks = [Line2D([], [], marker=mark, mfc=face, mec=edge, color=edge, lw=.8)
                  for mark, face, edge in VERDICT_MARKS.values()]
         fig.legend(marks, [*VERDICT_MARKS], ncols=3, loc="outside lower center")
-        plt.close(fig)
     return fig
