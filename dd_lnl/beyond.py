@@ -69,10 +69,10 @@ def law_text(profile: str, folder="outputs") -> str:
         raise InputError(f"Profile {profile!r} has too few sizes and rates for a law.")
     gains = law.law_gains(cells)
     gains = gains[gains.kind == "rate"]
-    rates = pd.concat([law.rate_estimates(cells, new) for new in law.NEW])
+    tables = gains, law.choices(cells), pd.concat([law.rate_estimates(cells, new) for new in law.NEW])
     clauses = []
     for key, own in errors.groupby(law.OF_LAW, sort=False):
-        parts = (table[(table[law.OF_LAW] == [*key]).all(axis=1)] for table in (gains, law.choices(cells), rates))
+        parts = (table[(table[law.OF_LAW] == [*key]).all(axis=1)] for table in tables)
         clauses.append(f"{method_on(cells, *key)} {law_clause(own, *parts)}")
     return ". ".join(clauses)
 

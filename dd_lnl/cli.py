@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Annotated
 
 import typer
@@ -355,14 +356,14 @@ def experts_command(profile: OfExperts = "digits", prune: Prune = None, device: 
     for store in stores:
         files = list(store.glob("expert_*"))
         megabytes = sum(file.stat().st_size for file in files) / 1e6
-        made_for = [f"{name} {value}" for name, value in (read_json(store/"made_for.json") or {}).items()]
-        owner = read_json(store/"made_for.json") or {}
-        is_ours = owner.get("device", kind) == kind and owner.get("dataset") in datasets
+        made_for = read_json(store/"made_for.json") or {}
+        is_ours = made_for.get("device", kind) == kind and made_for.get("dataset") in datasets
         state = "in use" if store.name in used else "unused" if is_ours else "made under other options"
         if prune in (store.name, state):
             shutil.rmtree(store)
             state = "deleted"
-        print(store.name, f"{len(files)} experts", f"{megabytes:.1f} MB", *made_for, state, sep="  ")
+        facts = [f"{name} {value}" for name, value in made_for.items()]
+        print(store.name, f"{len(files)} experts", f"{megabytes:.1f} MB", *facts, state, sep="  ")
     if not stores:
         print(f"No experts are stored for profile {profile} in {folder}.")
 
@@ -407,9 +408,7 @@ def evaluate_command(
         set_folder, dataset=dataset, protocol=protocol, space=space, n_eval=n_eval, seed=seed, arch=arch, root=root,
         size=size, device=pick_device(device), progress=progress, test_folder=test)
     progress.close()
-    mean = sum(accuracies) / len(accuracies)
-    variance = sum((accuracy - mean)**2 for accuracy in accuracies) / len(accuracies)
-    print(f"{percent({'mean': mean, 'std': variance**.5, 'n': len(accuracies)})} "
+    print(f"{percent({'mean': fmean(accuracies), 'std': pstdev(accuracies), 'n': len(accuracies)})} "
           f"({', '.join(f'{100 * accuracy:.1f}' for accuracy in accuracies)})")
 
 

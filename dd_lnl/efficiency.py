@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .core import InputError
-from .findings import ways
+from .findings import ways, ways_with
 from .results import labelled
 
 # %% ../nbs/13k_efficiency.ipynb #7ed1c9f5
@@ -44,13 +44,11 @@ def break_evens(frame: pd.DataFrame, # records
         raise InputError("No distilled set among these records: see `dd_lnl status`.")
     rows = []
     for name, wanted in AGAINST.items():
-        rivals = options
-        for column, value in wanted.items():
-            rivals = rivals[rivals[column] == value]
+        rivals = ways_with(options, wanted)
         key = ["dataset", "kind", "label", "seed"] + ["protocol"] * (name == "all data, same recipe")
         both = sets.merge(rivals[[*key, "accuracy", "before_s", "seconds"]], on=key, suffixes=("", "_rival"))
         costs = ["accuracy", "accuracy_rival", "before_s", "seconds", "before_s_rival", "seconds_rival"]
-        for case, own in both.groupby(["dataset", "method", "ipc"], sort=False):
+        for case, own in both.groupby(["dataset", "method", "ipc"]):
             mean = own[costs].astype(float).mean()
             n = break_even(mean.before_s, mean.seconds, mean.before_s_rival, mean.seconds_rival)
             rows.append(dict(zip(["dataset", "method", "ipc"], case)) | dict(
@@ -60,10 +58,7 @@ def break_evens(frame: pd.DataFrame, # records
     if not rows:
         raise InputError("No distilled set and no training on all the data were computed under the same noise and "
                          "seed: see `dd_lnl status`.")
-    place = {name: k for k, name in enumerate(AGAINST)}
-    table = pd.DataFrame(rows)
-    order = table.assign(place=table.against.map(place)).sort_values(["place", "dataset", "method", "ipc"])
-    return order.drop(columns="place").reset_index(drop=True)
+    return pd.DataFrame(rows)
 
 # %% ../nbs/13k_efficiency.ipynb #22214ea0
 def memory_peaks(frame: pd.DataFrame) -> pd.DataFrame: # records -> dataset, distiller, protocol, mib, device

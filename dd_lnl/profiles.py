@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['SYM', 'ASYM', 'CIFAR10N', 'NOISES', 'SIZES', 'REAL', 'AT_LEARNED_STEP', 'COMPARED', 'RELABELLED', 'SUBSETS',
            'AGAINST_NOISE', 'PAPER', 'SMALL', 'LONGER', 'BRIEF', 'LONG', 'REDUCED_EXPERT', 'REDUCED', 'PART', 'UNDONE',
-           'STRUCTURED', 'SEVEN', 'OWN_SPLIT', 'AT_1_AND_10', 'AT_10', 'BEYOND', 'SCALES', 'PROFILES', 'AXES',
-           'REQUIRED', 'ON_COMMAND_LINE', 'SEARCH_ENDS', 'DISTILLATION_FLOPS', 'SHIPPED', 'LATENCY', 'FAST',
-           'BENCHMARKS', 'KIND', 'grid', 'robust_grid', 'lite', 'cifar_small', 'tails', 'undone', 'a_step_further',
-           'digits_seed', 'profile', 'has_size', 'resized', 'read_entries', 'described', 'forward_flops',
-           'training_flops', 'expert_flops', 'agreement_flops', 'relabelled_flops', 'datm_flops', 'dance_flops',
-           'rcig_flops', 'distillation_flops', 'judge_protocol', 'n_snapshots', 'reads_matrix', 'baseline_recipe',
-           'baseline_flops', 'judging_flops', 'judging_steps', 'benchmark_rates', 'measured', 'method_rate',
-           'cell_seconds', 'known_seconds', 'hours', 'disk_bytes', 'missing_cells', 'plan']
+           'STRUCTURED', 'SEVEN', 'OWN_SPLIT', 'AT_10', 'BEYOND', 'SCALES', 'PROFILES', 'AXES', 'REQUIRED',
+           'ON_COMMAND_LINE', 'SEARCH_ENDS', 'DISTILLATION_FLOPS', 'SHIPPED', 'LATENCY', 'FAST', 'BENCHMARKS', 'KIND',
+           'grid', 'robust_grid', 'lite', 'cifar_small', 'tails', 'undone', 'a_step_further', 'digits_seed', 'profile',
+           'has_size', 'resized', 'read_entries', 'described', 'forward_flops', 'training_flops', 'expert_flops',
+           'agreement_flops', 'relabelled_flops', 'datm_flops', 'dance_flops', 'rcig_flops', 'distillation_flops',
+           'judge_protocol', 'n_snapshots', 'reads_matrix', 'baseline_recipe', 'baseline_flops', 'judging_flops',
+           'judging_steps', 'benchmark_rates', 'measured', 'method_rate', 'cell_seconds', 'known_seconds', 'hours',
+           'disk_bytes', 'missing_cells', 'plan']
 
 # %% ../nbs/12d_profiles.ipynb #32c7be0e
 import tomllib
@@ -174,18 +174,15 @@ def undone(datasets: list, noises: list, budgets: dict = {}, # as for `grid`
 # %% ../nbs/12d_profiles.ipynb #d38bf5d6
 SEVEN = {(distiller, "digits"): [1, 2, 5, 10, 20, 50, 100] for distiller in ("datm", "dance", "rcig")}
 OWN_SPLIT = dict(resplit=True, n_eval=3)
-# the sizes of `undone` and `tails` are fewer than those that the lists of budgets are for
-AT_1_AND_10 = {name: {field: value[:2] if isinstance(value, list) else value for field, value in budget.items()}
-               for name, budget in REDUCED.items()}
-AT_10 = {name: {field: value[-1] if isinstance(value, list) else value for field, value in budget.items()}
-         for name, budget in AT_1_AND_10.items()}
+AT_10 = {name: {field: value[1] if isinstance(value, list) else value for field, value in budget.items()}
+         for name, budget in REDUCED.items()} # a list begins with the budgets of 1 and of 10 images
 BEYOND = {
     "digits-law": grid(["digits"], SEVEN, compared={"datm": [], "dance": [], "rcig": []}, noises=[SYM],
                        seed=[0, 1, 2, 3, 4], **OWN_SPLIT),
     "digits-tails": tails(["digits"], ["datm", "dance", "rcig"], imbalance=[1., 10., 50.], seed=[0, 1, 2, 3, 4],
                           **OWN_SPLIT),
     "digits-unabsorb": undone(["digits"], STRUCTURED, seed=[*range(10)], **OWN_SPLIT),
-    "cifar-beyond": [*tails(["cifar10"], ["datm", "dance"], AT_1_AND_10, imbalance=[1., 50.], seed=0, **PART),
+    "cifar-beyond": [*tails(["cifar10"], ["datm", "dance"], REDUCED, imbalance=[1., 50.], seed=0, **PART),
                      *undone(["cifar10"], [dict(noise="asym", tau=.4)], AT_10, seed=0, **PART)],
 }
 
