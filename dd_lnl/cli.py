@@ -203,6 +203,7 @@ def build_report(home: Path):
         print("No report was built: install it with `pip install 'dd_lnl[report]'`, then run `dd_lnl figures`.")
 
 # %% ../nbs/18_cli.ipynb #7f78a5c9
+@app.command("reproduce")
 def reproduce_command(
         profile: Profile = "digits", fresh: Fresh = False, dry_run: DryRun = False, jobs: Jobs = None,
         device: Device = "cpu", root: Root = None, folder: Folder = "outputs", cifar10: Cifar10 = "cifar10",
@@ -224,6 +225,7 @@ def reproduce_command(
     report_failures(settings, errors)
 
 
+@app.command("figures")
 def figures_command(profile: Profile = "digits", jobs: Jobs = None, folder: Folder = "outputs",
                     cifar10: Cifar10 = "cifar10"):
     "Draw a profile's figures from the records that are there, wherever they were computed."
@@ -235,10 +237,6 @@ def figures_command(profile: Profile = "digits", jobs: Jobs = None, folder: Fold
     build_report(home)
     if errors:
         raise typer.Exit(1)
-
-
-app.command("reproduce")(reproduce_command)
-app.command("figures")(figures_command)
 
 # %% ../nbs/18_cli.ipynb #3257f4e3
 def set_aside(home: Path):
@@ -274,6 +272,7 @@ def state_of(part: Setting, cell) -> str:
     return "outdated or damaged" if record_path(part, cell).exists() else "missing"
 
 
+@app.command("status")
 def status_command(profile: Profile = "digits", device: Device = "cpu", root: Root = None, folder: Folder = "outputs",
                    cifar10: Cifar10 = "cifar10", size: Size = None):
     "Tell which cells of a profile are finished, missing, or made by other code."
@@ -292,9 +291,6 @@ def status_command(profile: Profile = "digits", device: Device = "cpu", root: Ro
     again = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value != defaults.get(name)]
     more = "" if n_done == n_cells else f" Continue with: dd_lnl reproduce {' '.join(again)}"
     print(f"{n_done} of {n_cells} cells of {profile} are finished.{more}")
-
-
-app.command("status")(status_command)
 
 # %% ../nbs/18_cli.ipynb #54017e0c
 TFlops = Annotated[float, typer.Option(min=.001, help="Estimate for a device that sustains so many TFLOP/s, "
@@ -320,6 +316,7 @@ def list_missing(settings: list):
     print(in_rows(table, index=False), sums_of(table), sep="\n")
 
 
+@app.command("plan")
 def plan_command(profile: Profile = "paper", tflops: TFlops = None, device: Device = "cpu", root: Root = None,
                  folder: Folder = "outputs", cifar10: Cifar10 = "cifar10", size: Size = None):
     "Print a profile's cells by data set and distiller: done, missing, hours of one device for these, disk."
@@ -327,9 +324,6 @@ def plan_command(profile: Profile = "paper", tflops: TFlops = None, device: Devi
     columns = table.select_dtypes("number").columns
     table = table.groupby(["dataset", "distiller"], sort=False)[[*columns]].agg(lambda part: part.sum(skipna=False))
     print(in_rows(table), sums_of(table), sep="\n")
-
-
-app.command("plan")(plan_command)
 
 # %% ../nbs/18_cli.ipynb #20a8a7d9
 OfExperts = Annotated[str, typer.Option(
@@ -343,6 +337,7 @@ def experts_in_use(settings: list) -> set:
     return {folder.name for folder in folders if folder}
 
 
+@app.command("experts")
 def experts_command(profile: OfExperts = "digits", prune: Prune = None, device: Device = "cpu", root: Root = None,
                     folder: Folder = "outputs", cifar10: Cifar10 = "cifar10", size: Size = None):
     "Show the stored experts of a profile and their size; prune them."
@@ -367,9 +362,6 @@ def experts_command(profile: OfExperts = "digits", prune: Prune = None, device: 
     if not stores:
         print(f"No experts are stored for profile {profile} in {folder}.")
 
-
-app.command("experts")(experts_command)
-
 # %% ../nbs/18_cli.ipynb #4e52b5c1
 Target = Annotated[str, typer.Option(callback=expand_home, help="The folder to write.")]
 OwnMethods = Annotated[str, typer.Option("--extension", help="The file that the cell's methods are in, if your own.")]
@@ -377,6 +369,7 @@ CellName = Annotated[str, typer.Argument(
     help="A cell with an IPC, as in FOLDER/PROFILE/records, e.g. digits_sym0.4_datm_datm_ipc10_seed0.")]
 
 
+@app.command("export")
 def export_command(cell: CellName, to: Target,
                    profile: Annotated[str, typer.Option(help="The cell's profile; trial for single runs.")] = "digits",
                    root: Root = None, size: Size = None, folder: Folder = "outputs", extension: OwnMethods = None):
@@ -384,10 +377,8 @@ def export_command(cell: CellName, to: Target,
     written = exchange.export_set(Path(folder)/profile, cell, to, root, size, extension)
     print(f"{written} holds {cell}: see its README.md.")
 
-
-app.command("export")(export_command)
-
 # %% ../nbs/18_cli.ipynb #9028910e
+@app.command("evaluate")
 def evaluate_command(
         set_folder: Annotated[str, typer.Argument(
             callback=expand_home, metavar="FOLDER",
@@ -411,13 +402,11 @@ def evaluate_command(
     print(f"{percent({'mean': fmean(accuracies), 'std': pstdev(accuracies), 'n': len(accuracies)})} "
           f"({', '.join(f'{100 * accuracy:.1f}' for accuracy in accuracies)})")
 
-
-app.command("evaluate")(evaluate_command)
-
 # %% ../nbs/18_cli.ipynb #88b1f1d2
 app.command("audit")(audit_command)
 
 # %% ../nbs/18_cli.ipynb #07a88341
+@app.command("pack")
 def pack_command(to: Target, profile: Profile = "lite", root: Root = None, folder: Folder = "outputs",
                  cifar10: Cifar10 = "cifar10", size: Size = None):
     "Put a profile with its code, data and state into one folder that runs where only PyTorch is."
@@ -425,6 +414,7 @@ def pack_command(to: Target, profile: Profile = "lite", root: Root = None, folde
     print(f"There, in {packed}: python run.py --device cuda --seconds 540")
 
 
+@app.command("merge")
 def merge_command(source: Annotated[str, typer.Argument(
                       callback=expand_home,
                       help="The folder of a profile that comes from elsewhere, e.g. packed/outputs/lite.")],
@@ -433,10 +423,6 @@ def merge_command(source: Annotated[str, typer.Argument(
     into = Path(folder)/Path(source).resolve().name
     taken = bare.merge_results(source, into)
     print(f"{into}: {', '.join(f'{n} {what}' for what, n in taken.items())} taken over.")
-
-
-app.command("pack")(pack_command)
-app.command("merge")(merge_command)
 
 # %% ../nbs/18_cli.ipynb #db45de32
 Quick = Annotated[bool, typer.Option("--quick", help="Recompute a cheap cell of each kind, and compare only these.")]
@@ -457,6 +443,7 @@ def quick_comparison(settings: list, committed: verify.Run) -> verify.Outcome:
     return verify.compare(committed, fresh, [cell.id for _, cell in sample])
 
 
+@app.command("verify")
 def verify_command(profile: Profile = "digits", quick: Quick = False, against: Against = None, device: Device = "cpu",
                    root: Root = None, folder: Folder = "outputs", cifar10: Cifar10 = "cifar10", size: Size = None):
     "Tell whether a run reproduces the committed one: cells, verdicts, tables. A code of 1 means that it does not."
@@ -470,9 +457,6 @@ def verify_command(profile: Profile = "digits", quick: Quick = False, against: A
     print(verify.in_words(comparison))
     if not verify.is_reproduced(comparison):
         raise typer.Exit(1)
-
-
-app.command("verify")(verify_command)
 
 # %% ../nbs/18_cli.ipynb #828ed3d5
 def main():
