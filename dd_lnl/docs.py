@@ -279,7 +279,7 @@ def points_in_full(profile: str, folder: Path, frame: pd.DataFrame) -> list: # o
     "The points of the first page in full, or why there are none yet."
     try:
         return [bullets(headlines(frame, transitions(profile, folder)))]
-    except (InputError, KeyError, ValueError) as error:
+    except InputError as error:
         return [f"Too few records for the other questions ({in_table(str(error).splitlines()[0].rstrip('.'))})."]
 
 

@@ -2,11 +2,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from worlds import always, frame_of, record, world
 
 from dd_lnl.core import InputError
+from dd_lnl.results import load, transitions
 from dd_lnl.theory import STEPS, absorbed, bounds, credit, gaps, inferences
-from dd_lnl.words import absorbed_summary, corollaries_summary, credit_summary
+from dd_lnl.words import absorbed_summary, corollaries_summary, credit_summary, headlines
 
 DIGITS = dict(n_train=1297, methods=("datm",), seeds=[0])
 
@@ -201,3 +203,16 @@ def test_symmetric_noise_is_not_called_absorbed():
     shares = absorbed(beliefs(I).assign(noise="sym"))
     assert set(shares.measure) == {"confidence lost / rate"}
     assert all("confidence" in sentence and "of the noise" not in sentence for sentence in absorbed_summary(shares))
+
+
+def test_parts_of_the_records_have_headlines_or_say_what_is_missing():
+    frame, matrices = load("digits", ROOT/"outputs"), transitions("digits", ROOT/"outputs")
+    parts = [frame.sample(n, random_state=seed) for seed in range(2) for n in (1, 3, 10, 100)]
+    parts += [own for column in ("distiller", "protocol", "noise") for _, own in frame.groupby(column)]
+    answered = []
+    for part in parts: # any other error would end the test
+        try:
+            answered += headlines(part, matrices[matrices.cell.isin(part.cell)])
+        except InputError as error:
+            assert str(error).endswith(".")
+    assert answered
