@@ -525,7 +525,7 @@ ALT_TEXTS = { # by figure: what it shows, for those who do not see it
     "advice": "The best way of each family at each noise, with what it costs",
     "iterations": "Matching loss and accuracy along the iterations of a distillation",
     "tails": "Recall of a class against the number of its training images, a column a noise rate, a row a distiller",
-    "unabsorb": "Points that each correction gives back, a row a noise and correction, a column a distiller",
+    "unabsorb": "Points that each correction gives back, a row of panels a set, a column a noise",
     "law": "Accuracy against images per class at each noise rate, with what a law of the other rates predicts",
     "efficiency": "Networks from which on a distilled set takes less time than training on all the data",
     "human": "Left, accuracy against the share of wrong labels for each kind of noise; right, how much of the "
@@ -546,8 +546,8 @@ CAPTIONS = { # what a reader has to know to read it
     "tails": "Frequent classes are left, rare ones right. Dashed: the same distiller where all classes are as large. "
              "The rare classes are always the same ones, so compare ways, not classes. Not identifiable: under some "
              "label there are more images of another class.",
-    "unabsorb": "A tick is half of what the noise costs, which was the goal. Corrections with “true” in their names "
-                "use clean labels: they say what could be reached.",
+    "unabsorb": "Grey is what the noise costs, a dotted line half of it, which was the goal. Corrections by the true T "
+                "or by clean labels say what could be reached.",
     "law": "Points are means over seeds. A line is what a law of all other rates predicts, its band the interval of a "
            "new cell. Dashed: the lowest and the highest rate, extrapolated. Points off: the law's mean error at the "
            "rates between others (inside) and at these two (edge).",
