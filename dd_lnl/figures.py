@@ -320,7 +320,7 @@ def accuracy_legend(fig, shown: list, ceilings: dict, title: str):
         kinds |= {*panel.controls.distiller, *panel.full.selection}
     here = [kind for kind in LINE_STYLES if kind in kinds]
     handles = [Line2D([], [], **mark_style(kind)) for kind in here]
-    fig.suptitle(title, fontsize=9)
+    fig.suptitle(fill(title, int(13 * fig.get_figwidth())), fontsize=9)
     lacking = [f"{name_of(panel.dataset)}, {name_of(panel.distiller)}: {'; '.join(clauses)}"
                for panel in shown if (clauses := missing_points(panel))]
     note = fill(f"missing: {'. '.join(lacking)}", int(24 * fig.get_figwidth())) if lacking else None
