@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIZE', 'NOISE', 'LEVEL', 'BESIDE', 'USUAL', 'AUGMENTED_ROW', 'COMPARED_WITH', 'CERTAINTY', 'QUESTIONS', 'cases_of',
            'mean_gaps', 'noises_of', 'rates_text', 'means_over', 'short_answer', 'points_text', 'range_text',
-           'standing_text', 'beside_text', 'answer_sentences', 'structure_gaps', 'structure_text', 'structure_sentence',
+           'standing_text', 'structure_gaps', 'structure_text', 'structure_sentence', 'beside_text', 'answer_sentences',
            'ways_in_rows', 'answer_column', 'answer_table', 'by_kind', 'answer_note', 'gap_table', 'compared_text',
            'clauses_text', 'verdicts_text', 'answer_or_nothing', 'findings_rows', 'findings_table', 'seeds_note',
            'side_by_side']
@@ -106,6 +106,38 @@ def standing_text(values) -> str: # points
     text = " or ".join(words for words, there in occurs.items() if there)
     return text.replace("better than or worse", "better or worse")
 
+# %% ../nbs/13f_answer.ipynb #d44e452d
+def structure_gaps(frame: pd.DataFrame) -> tuple: # {method: points} of sets, of all the data ({}: none); labels
+    "Asymmetric noise less symmetric noise with as many wrong labels: sets of SIZE images, and their recipes."
+    cases = at_equal_share(frame, "asym", "sym")
+    sets = cases[(cases.distiller == cases.protocol) & (cases.ipc == SIZE)]
+    recipes = cases[cases.distiller == "full"].merge(sets[["protocol", "label", "seed"]])
+    of_sets, of_recipes = (own.groupby("protocol", sort=False).difference.mean().to_dict() for own in (sets, recipes))
+    return of_sets, of_recipes, list(sets.sort_values("share").label)
+
+
+def structure_text(frame: pd.DataFrame) -> str: # "" without records
+    "`structure_gaps` in words."
+    of_sets, of_recipes, labels = structure_gaps(frame)
+    if not of_sets:
+        return ""
+    recipes = f"; all the noisy data under the same recipes {points_text(of_recipes)}" if of_recipes else ""
+    return f"sets of {SIZE} images {points_text(of_sets)}{recipes} ({rates_text(labels)})"
+
+
+def structure_sentence(frames: dict) -> str: # {data set's name: its records}; "" where no record tells
+    "The effect of structured noise, compared with symmetric noise with as many wrong labels."
+    clauses = []
+    for name, frame in frames.items():
+        of_sets, of_recipes, labels = structure_gaps(frame)
+        if of_sets:
+            beside = f"; all the noisy data: {range_text(of_recipes.values())}" if of_recipes else ""
+            clauses.append(f"by {range_text(of_sets.values())} points on {name} ({rates_text(labels)}{beside})")
+    if not clauses:
+        return ""
+    return ("Wrong labels that follow a pattern (asymmetric noise) change the accuracy of sets, compared with as many "
+            f"wrong labels without one, {and_list(clauses)}.")
+
 # %% ../nbs/13f_answer.ipynb #5e862a7d
 BESIDE = { # baseline: what it is, for readers of the first page
     "last": "usual training at its last epoch",
@@ -138,38 +170,6 @@ def answer_sentences(frames: dict) -> list: # {data set's name: its records} -> 
                  f"The numbers are points of accuracy: ranges over methods and data sets, of means under symmetric "
                  f"noise. They are from {scope}.", structure_sentence(frames)]
     return [sentence for sentence in sentences if sentence]
-
-
-def structure_gaps(frame: pd.DataFrame) -> tuple: # {method: points} of sets, of all the data ({}: none); labels
-    "Asymmetric noise less symmetric noise with as many wrong labels: sets of SIZE images, and their recipes."
-    cases = at_equal_share(frame, "asym", "sym")
-    sets = cases[(cases.distiller == cases.protocol) & (cases.ipc == SIZE)]
-    recipes = cases[cases.distiller == "full"].merge(sets[["protocol", "label", "seed"]])
-    of_sets, of_recipes = (own.groupby("protocol", sort=False).difference.mean().to_dict() for own in (sets, recipes))
-    return of_sets, of_recipes, list(sets.sort_values("share").label)
-
-
-def structure_text(frame: pd.DataFrame) -> str: # "" without records
-    "`structure_gaps` in words."
-    of_sets, of_recipes, labels = structure_gaps(frame)
-    if not of_sets:
-        return ""
-    recipes = f"; all the noisy data under the same recipes {points_text(of_recipes)}" if of_recipes else ""
-    return f"sets of {SIZE} images {points_text(of_sets)}{recipes} ({rates_text(labels)})"
-
-
-def structure_sentence(frames: dict) -> str: # {data set's name: its records}; "" where no record tells
-    "The effect of structured noise, compared with symmetric noise with as many wrong labels."
-    clauses = []
-    for name, frame in frames.items():
-        of_sets, of_recipes, labels = structure_gaps(frame)
-        if of_sets:
-            beside = f"; all the noisy data: {range_text(of_recipes.values())}" if of_recipes else ""
-            clauses.append(f"by {range_text(of_sets.values())} points on {name} ({rates_text(labels)}{beside})")
-    if not clauses:
-        return ""
-    return ("Wrong labels that follow a pattern (asymmetric noise) change the accuracy of sets, compared with as many "
-            f"wrong labels without one, {and_list(clauses)}.")
 
 # %% ../nbs/13f_answer.ipynb #0e0dd36f
 USUAL = { # row: which epoch of the usual training
