@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from . import data
-from .checks import (REPAIRS, as_classes, check_finite, check_step_size, kind_of_rows, read_any_json,
-                           user_path)
+from .checks import (REPAIRS, as_classes, check_finite, check_step_size, choose_of_many, kind_of_rows,
+                           read_any_json, user_path)
 from .core import (InputError, LabelledImages, Space, SyntheticSet, check_writable, choose, generator,
                          load_tensors, read_json, save_tensors, whole_file, write_json)
 from .device import pick_device, precision
@@ -142,7 +142,7 @@ def read_record(home: Path, cell: str) -> dict: # <folder>/<profile>, and a name
     names = sorted(path.stem for path in (home/"records").glob("*.json"))
     if not names:
         raise InputError(f"There are no records in {home}: choose the --profile and --folder of the cell.")
-    record = read_json(home/"records"/f"{choose('cell', cell, names)}.json")
+    record = read_json(home/"records"/f"{choose_of_many('cell', cell, names, home/'records')}.json")
     if record is None:
         raise InputError(f"The record of {cell} is damaged: make it again with `dd_lnl reproduce`.")
     if record["ipc"] is None:
