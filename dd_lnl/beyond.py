@@ -93,12 +93,12 @@ def tails_text(profile: str, folder="outputs") -> str:
     tails = over_all_seeds(of_seeds.rename(columns={"tail": "difference"}), group)
     heads = of_seeds.groupby(group)["head"].mean()
     clauses = []
-    for (dataset, distiller), own in tails.groupby(["dataset", "distiller"], sort=False):
-        parts = [f"{row.difference:+.1f} points in the tail{CERTAINTY.get(row.outcome, '')} and "
-                 f"{heads[dataset, distiller, row.rival]:+.1f} in the head beside {TAIL_RIVALS[row.rival]}"
-                 for row in own.itertuples()]
-        clauses.append(f"{method_on(rivals, dataset, distiller)} {', '.join(parts)}")
-    return "; ".join(clauses)
+    for rival, own in tails.groupby("rival", sort=False):
+        methods = [f"{method_on(rivals, row.dataset, row.distiller)} {row.difference:+.1f}"
+                   f"{CERTAINTY.get(row.outcome, '')}, head {heads[row.dataset, row.distiller, rival]:+.1f}"
+                   for row in own.itertuples()]
+        clauses.append(f"{TAIL_RIVALS[rival].capitalize()}: {'; '.join(methods)}")
+    return ". ".join(clauses)
 
 # %% ../nbs/13m_beyond.ipynb #3fff23e0
 def unabsorb_text(profile: str, folder="outputs") -> str:
@@ -193,9 +193,9 @@ class Measurement(NamedTuple):
 
 MEASUREMENTS = { # by notebook
     "tails": Measurement(
-        "Are rare classes lost?", "Recall of distilled sets less that of other ways, where classes differ in size and "
-        "each leads under its own label, averaged over sizes, rates and seeds (of these ways, only all the data under "
-        "the same recipe are not balanced).",
+        "Are rare classes lost?", "Recall of the rarest classes with distilled sets less that with another way, and "
+        "the same for the most frequent ones (head), in points, where each class leads under its own label: means over "
+        "sizes, rates and seeds. Of these ways, only all the data under the same recipe are not balanced.",
         ("digits-tails", "cifar-beyond"), "dd_lnl reproduce --profile digits-tails", tails_text, "tail classes"),
     "privacy": Measurement(
         "Does a set hide whose images it is made of?", "The share of mislabelled members (canaries) that "

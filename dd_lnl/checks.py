@@ -116,7 +116,7 @@ def check_part_of_path(kind: str, # what is named, e.g. "label column"
         raise InputError(f"The {kind} {name[:60]!r} becomes a part of file names: rename it, without any of "
                          "/ \\ { } < > | : * ? \" and without a dot at its start.")
 
-# %% ../nbs/00d_checks.ipynb #db91be19
+# %% ../nbs/00d_checks.ipynb #dd3d9a8c
 MOST_LISTED = 12 # names in an error
 
 

@@ -123,7 +123,7 @@ def test_a_report_answers_what_its_figures_show(planted, printed):
     for name in BEYOND:
         measurement = MEASUREMENTS[name]
         assert f"**{measurement.question}** {measurement.lead}" in text and CAPTIONS[name] in text
-    assert "DANCE -20.0 points in the tail" in text and "DANCE +7.0 of 10.0 points" in text
+    assert "same recipe: DANCE -20.0" in text and "DANCE +7.0 of 10.0 points" in text
     assert "the cost on clean labels was not measured" in text
     assert MEASUREMENTS["tails"].question not in fronted(planted, "law")
 
