@@ -22,6 +22,7 @@ import seaborn as sns
 import torch
 from matplotlib.lines import Line2D
 from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
 
 from .core import InputError, load_tensors, whole_file
 from .results import labelled, labels, panels, robust_names
@@ -339,11 +340,11 @@ def legends(fig,
 
 # %% ../nbs/14_figures.ipynb #bb40bd7d
 def tiles(ax, # where to
-          strips: dict, # label -> square pictures, (n, C, H, W) in [0, 1]; grey or colour
+          strips: dict, # label -> square pictures, (n or fewer, C, H, W) in [0, 1]; grey or colour
           column_names: list, # n names
          ):
-    "Pictures in rows and columns, on an axis."
-    pictures = torch.stack(list(strips.values())) # (strips, n, C, H, W)
+    "Pictures in rows and columns, on an axis; a row with fewer pictures ends in white."
+    pictures = pad_sequence(list(strips.values()), batch_first=True, padding_value=1) # (strips, n, C, H, W)
     side = pictures.shape[-1]
     gap = max(1, side // 16)
     framed = pad(pictures, (0, gap, 0, gap), value=1)
