@@ -65,7 +65,7 @@ def figure_retention(shares, # from `results.retention`, one data set
     low, high = 100 * (shares.kept - shares.kept_std).min(), 100 * (shares.kept + shares.kept_std).max()
     ends = {kind: shares.tau[shares.kind == kind].max() for kind in kinds}
     with theme():
-        size = 1.2 + 4 * sum(ends.values()), 2 * len(sizes) + 1.3 + bool(strips)
+        size = max(3.8, 1.2 + 4 * sum(ends.values())), 2 * len(sizes) + 1.3 + bool(strips) # the legend needs 3.8
         fig, axes = axes_grid(len(sizes) + bool(strips), len(kinds), size,
                               width_ratios=[end + .2 for end in ends.values()])
         for letter, kind, column in zip("abcd", kinds, axes.T):
@@ -92,8 +92,9 @@ def retention_legend(fig, shares):
     who = [Line2D([], [], color=marks[name][0], marker=marks[name][1]) for name in names]
     lines = [Line2D([], [], color="k" if kind in BASELINES else ".5", **LINE_STYLES[kind][1])
              for kind in kinds]
-    fig.legend(who + lines, [name_of(name) for name in names] + [LINE_STYLES[kind][0] for kind in kinds],
-               ncols=2 if fig.get_figwidth() < 4 else 3, loc="outside lower center")
+    texts = [name_of(name) for name in names] + [LINE_STYLES[kind][0] for kind in kinds]
+    fits = int(fig.get_figwidth() / (.35 + .045 * max(map(len, texts)))) # columns
+    fig.legend(who + lines, texts, ncols=min(3, fits), loc="outside lower center")
 
 # %% ../nbs/14b_theory_figures.ipynb #7bd3e5e5
 NO_READING = -.09 # where it is drawn
