@@ -156,8 +156,10 @@ def draw_panel(ax, # where to
         percent = 100 * own[["mean", "std"]].reindex(sizes)
         x = np.arange(len(sizes)) + .07 * (number - (len(here) - 1) / 2)
         ax.errorbar(x, percent["mean"], percent["std"], elinewidth=.6, zorder=3 - .01 * number, **mark_style(kind))
-    ax.set_xticks(range(len(sizes) + 1), labels=[*map(str, sizes), "all"])
-    ax.set_xlim(-.3, len(sizes) + .35)
+    has_baselines = bool(panel.full.selection.isin([*COLUMN_NAMES]).any())
+    ticks = [*map(str, sizes)] + ["all"] * has_baselines
+    ax.set_xticks(range(len(ticks)), labels=ticks)
+    ax.set_xlim(-.3, len(ticks) - .65)
 
 
 def draw_baselines(ax, panel, label: str, place: int): # of the error bars on the axis

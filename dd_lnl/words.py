@@ -309,10 +309,10 @@ def rates_summary(rates: pd.DataFrame) -> str: # from `theory.inferences`; "" wh
     error = (matched.inferred - matched.tau_hat).abs().mean()
     constant = (matched.tau_hat - matched.tau_hat.mean()).abs().mean()
     possible = sum(matched.possible)
-    correct = f" In the other {possible} the rate is correct (not above the true one) {sum(matched.true)} times."
-    return (f"Corollary II infers a rate in {len(matched)} of {len(rates)} cases. In {len(matched) - possible} of them "
-            f"no computed size could have given a correct one, so they do not test it.{correct * bool(possible)} Its "
-            f"mean error is {error:.2f}; that of the mean of the true rates, which nobody knows, is {constant:.2f}.")
+    tested = (f"{possible} of them could be correct (not above the true one), and {sum(matched.true)} are" if possible
+              else "with the computed sizes none of them could be correct")
+    return (f"Corollary II infers a rate in {len(matched)} of {len(rates)} cases; {tested}. Its mean error is "
+            f"{error:.2f}; that of the mean of the true rates, which nobody knows, is {constant:.2f}.")
 
 
 def corollaries_summary(bound: pd.DataFrame, rates: pd.DataFrame) -> list: # as for the two functions above

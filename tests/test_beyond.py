@@ -124,7 +124,7 @@ def test_a_report_answers_what_its_figures_show(planted, printed):
         measurement = MEASUREMENTS[name]
         assert f"**{measurement.question}** {measurement.lead}" in text and CAPTIONS[name] in text
     assert "same recipe: DANCE -20.0" in text and "DANCE +7.0 of 10.0 points" in text
-    assert "the cost on clean labels was not measured" in text
+    assert "sets of clean labels: DANCE not measured" in text
     assert MEASUREMENTS["tails"].question not in fronted(planted, "law")
 
 
@@ -165,9 +165,10 @@ def attacked(tmp_path_factory):
 def test_an_attack_continues_and_is_answered(attacked):
     folder, printed, (first, second) = attacked
     assert first == second and len(first) == 5 * 4 and "in all about 0 s on one core" in printed
-    [text] = answers("privacy", folder, ("privacy-rehearsed",)).values()
+    [sentences] = answers("privacy", folder, ("privacy-rehearsed",)).values()
+    text = " ".join(sentences)
     for words in ("digits, 4 shadow models: DANCE ", "DANCE from noise ", "DATM ", "4 random images a class ",
-                  "from noise less from images", "correctly labelled images: "):
+                  "from noise less from images", "Correctly labelled images: "):
         assert words in text
     assert "starting canaries" in printed and "the nearest of 1297 training images" in printed
     assert answers("privacy", folder) == {} # a rehearsal is no answer
