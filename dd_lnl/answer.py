@@ -6,21 +6,22 @@
 __all__ = ['SIZE', 'NOISE', 'LEVEL', 'BESIDE', 'USUAL', 'AUGMENTED_ROW', 'COMPARED_WITH', 'CERTAINTY', 'QUESTIONS', 'cases_of',
            'mean_gaps', 'noises_of', 'rates_text', 'means_over', 'short_answer', 'points_text', 'range_text',
            'standing_text', 'structure_gaps', 'structure_text', 'structure_sentence', 'beside_text', 'answer_sentences',
-           'ways_in_rows', 'answer_column', 'answer_table', 'by_kind', 'answer_note', 'gap_table', 'compared_text',
-           'clauses_text', 'verdicts_text', 'answer_or_nothing', 'findings_rows', 'findings_table', 'seeds_note',
-           'side_by_side']
+           'ways_in_rows', 'answer_column', 'answer_table', 'by_kind', 'iterations_of', 'answer_note', 'gap_table',
+           'compared_text', 'clauses_text', 'verdicts_text', 'answer_or_nothing', 'findings_rows', 'findings_table',
+           'seeds_note', 'side_by_side']
 
 # %% ../nbs/13f_answer.ipynb #18e7da0b
 import numpy as np
 import pandas as pd
 
 from .core import InputError
-from .findings import at_equal_share, at_own_step, compared_cases, compared_ways, contrast, ways
+from .findings import (at_equal_share, at_own_step, beside_recipe, compared_cases, compared_ways, contrast,
+                             ways)
 from .results import BASELINES, points
 from .theory import absorbed, gaps, inferences
 from .verdicts import claims
 from .words import (ALT_TEXTS, BASELINE_NAMES, accuracy_text, and_list, caption, markdown_table, name_of,
-                          rates_summary, scale_of, share_ranges, spread, way_name)
+                          rates_summary, scale_of, settings_summary, share_ranges, spread, way_name)
 
 # %% ../nbs/13f_answer.ipynb #0660e09e
 SIZE = 10 # images a class that the first page speaks of
@@ -168,7 +169,8 @@ def answer_sentences(frames: dict) -> list: # {data set's name: its records} -> 
     scope = and_list([f"{name} ({means_over(frames[name], [*own['last']])})" for name, own in gaps_of.items()])
     sentences = [f"{short} Networks trained on {SIZE} distilled images per class are {beside}.",
                  f"The numbers are points of accuracy: ranges over methods and data sets, of means under symmetric "
-                 f"noise. They are from {scope}.", structure_sentence(frames)]
+                 f"noise; *about as good* is within {LEVEL:g} points. They are from {scope}; a method that lacks a "
+                 f"rate is left out.", structure_sentence(frames)]
     return [sentence for sentence in sentences if sentence]
 
 # %% ../nbs/13f_answer.ipynb #0e0dd36f
@@ -228,9 +230,18 @@ def by_kind(column: pd.Series) -> pd.Series:
     return (column == "human") if column.name == "kind" else column
 
 
+def iterations_of(frame: pd.DataFrame) -> list: # records of one data set -> of texts, a method each
+    "The iterations of sets of SIZE images, where they are not the method's own."
+    sets = frame[(frame.distiller == frame.protocol) & (frame.ipc == SIZE)].drop_duplicates("distiller")
+    changed = {set_.distiller: pair for set_ in sets.itertuples() for what, *pair in set_.reduced
+               if what == "iterations"}
+    return [f"{name_of(method)} with {spent:,} of {own:,} iterations" for method, (spent, own) in changed.items()]
+
+
 def answer_note(frames: dict) -> str: # {data set's name: its records}
     "A note on the numbers of the table: their unit, the meaning of ±, and the part of the data."
-    clauses = [", ".join([f"{name}: {spread(points(frame))}", *scale_of(frame)]) for name, frame in frames.items()]
+    clauses = [", ".join([f"{name}: {spread(points(frame))}", *scale_of(frame), *iterations_of(frame)])
+               for name, frame in frames.items()]
     return f"Test accuracy in percent, rounded. {'; '.join(clauses)}."
 
 
@@ -249,7 +260,7 @@ CERTAINTY = {"above": " (surely)", "below": " (surely)", "undecided": " (undecid
 
 
 def compared_text(frame: pd.DataFrame, about: str, kind: str, # of `findings.compared_ways`
-                  by: str = "left", # the side that names a clause
+                  by: str = "right", # the side that is compared with the other, and names a clause
                  ) -> str: # may be ""
     "The points by which the ways of one side are above those of the other, sets of SIZE images, a clause each."
     cases = compared_cases(at_own_step(ways(frame)), contrast(about))
@@ -266,8 +277,8 @@ def compared_text(frame: pd.DataFrame, about: str, kind: str, # of `findings.com
 def clauses_text(clauses: list) -> str: # of (text, rates)
     "Clauses with their rates in brackets, once if all have the same."
     if len({rates for _, rates in clauses}) == 1:
-        return f"{', '.join(text for text, _ in clauses)} ({clauses[0][1]})"
-    return ", ".join(f"{text} ({rates})" for text, rates in clauses)
+        return f"{'; '.join(text for text, _ in clauses)} ({clauses[0][1]})"
+    return "; ".join(f"{text} ({rates})" for text, rates in clauses)
 
 # %% ../nbs/13f_answer.ipynb #4c0243e2
 def verdicts_text(frame: pd.DataFrame) -> str: # "" where nothing can be tested
@@ -287,25 +298,27 @@ def verdicts_text(frame: pd.DataFrame) -> str: # "" where nothing can be tested
 
 QUESTIONS = { # question: (what the numbers are, records and transition matrices -> text)
     "What does distilling itself add?": (
-        "Points by which sets are above random real images with the soft labels of DATM's experts, under the same "
-        "recipe.", lambda frame, _: compared_text(frame, "relabelled or distilled", "sym", by="right")),
+        "Sets less random real images with the soft labels of DATM's experts, under the same recipe.",
+        lambda frame, _: compared_text(frame, "relabelled or distilled", "sym")),
     "Select or distil?": (
-        "Points by which real images on which DATM's experts agree, with their noisy labels, are above DATM's sets.",
+        "DATM's sets less real images on which its experts agree, with their noisy labels.",
         lambda frame, _: compared_text(frame, "selected or distilled", "sym")),
     "Train robustly?": (
-        "Points above cross-entropy with the same augmentation, all stopped by held-out noisy labels.",
-        lambda frame, _: compared_text(frame, "robust or augmented", "sym")),
+        "Robust training less cross-entropy with the same augmentation, all stopped by held-out noisy labels. "
+        "Constants are those of the papers, for other data and longer training.",
+        lambda frame, _: compared_text(frame, "robust or augmented", "sym", by="left")),
     "What does structure do?": (
-        "Accuracy under asymmetric noise less that under symmetric noise with as many wrong labels, in points.",
+        "Asymmetric noise less symmetric noise with as many wrong labels.",
         lambda frame, _: structure_text(frame)),
     "Is structured noise removed?": (
-        "The share of it, lost confidence included, that networks have absorbed, from the smallest to the largest "
-        "set.", lambda _, matrices: share_ranges(absorbed(matrices), "asym")),
+        "The share of asymmetric noise that networks reproduce, from the smallest to the largest set. A network that "
+        "is only less sure of the right class counts as well. A set can keep less of the noise and lose more accuracy.",
+        lambda _, matrices: share_ranges(absorbed(matrices), "asym")),
     "Noise that depends on the image?": (
-        "Points by which all the noisy data under a method's recipe are above its sets.",
+        "Sets less all the noisy data under the same recipe.",
         lambda frame, _: compared_text(frame, "all data or distilled", "idn")),
     "Human labels?": (
-        "Points by which all the noisy data under a method's recipe are above its sets.",
+        "Sets less all the noisy data under the same recipe.",
         lambda frame, _: compared_text(frame, "all data or distilled", "human")),
     "Can the noise rate be inferred?": (
         "From the smallest set that matches all the noisy data, by the paper's Corollary II.",
@@ -343,13 +356,14 @@ def findings_table(rows: dict) -> str: # from `findings_rows` -> Markdown
 
 # %% ../nbs/13f_answer.ipynb #46693fdc
 def seeds_note(frame: pd.DataFrame) -> str: # records of one data set
-    "A note on the number of seeds and the verdicts."
+    "A note on the number of seeds, the verdicts, and comparisons of single settings."
     seeds = frame.seed.nunique()
     older = (" (computed by an earlier state of the code, which stopped training by another rule)"
              if "equal_updates_mean" not in frame else "")
     dataset = name_of(frame.dataset.iloc[0])
     verdicts = verdicts_text(frame) or "nothing can be tested"
-    return f"{seeds} seeds on {dataset}{older}, symmetric noise, a verdict a method: {verdicts}."
+    return (f"{seeds} seeds on {dataset}{older}, symmetric noise, a verdict a method: {verdicts}. Single settings, "
+            f"with a correction of their own, are easier to decide. {settings_summary(beside_recipe(frame))}")
 
 # %% ../nbs/13f_answer.ipynb #a7f336ed
 def side_by_side(homes: dict, # {folder of a profile, as the page reaches it: its records}

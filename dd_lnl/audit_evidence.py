@@ -51,9 +51,10 @@ def sentence_of(table, data: str, way: str) -> str:
     "A sentence on one way on one data set."
     own = table[(table.data == data) & (table.way == way)]
     best = table[table.data == data].groupby("way", sort=False).auroc.mean().idxmax()
+    side = "too high in all of them, " if (own.error > 0).all() else ""
     return (f"On {DATA_NAMES[data]} ({len(own)} trials, where `{best}` has the highest mean area) it ranks wrong "
             f"labels with an area under the ROC curve of {own.auroc.min():.3f} to {own.auroc.max():.3f}; the "
-            f"estimated rate is off by {100 * own.error.abs().mean():.1f} points on average and "
+            f"estimated rate is {side}off by {100 * own.error.abs().mean():.1f} points on average and "
             f"{100 * own.error.abs().max():.1f} at most; the 90 % interval, {100 * own.width.mean():.0f} points wide "
             f"on average, holds the true rate in {own.covered.sum()} of {len(own)}.")
 

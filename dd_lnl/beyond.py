@@ -152,10 +152,10 @@ def efficiency_answer(profile: str, folder="outputs") -> list:
     sentences = []
     for rival in (STOPPED, "all data, same recipe"):
         own = table[(table.against == rival) & (table.ipc == size)]
-        sets = [f"{method_on(table, row.dataset, row.method)} {networks_text(row.networks)} ({row.points:+.1f})"
-                for row in own.itertuples()]
+        sets = [f"{method_on(table, row.dataset, row.method)} {networks_text(row.networks)} ({row.points:+.1f}, "
+                f"noises: {row.cases})" for row in own.itertuples()]
         if sets:
-            sentences.append(f"IPC {size} against {rival} (noises averaged: {own.cases.max()}): {', '.join(sets)}")
+            sentences.append(f"IPC {size} against {rival}: {', '.join(sets)}")
     if not sentences:
         raise InputError(f"Profile {profile!r} has no set of IPC {size} beside training on all the data.")
     return sentences
@@ -188,8 +188,8 @@ def privacy_answer(place: str, folder="outputs") -> list:
     less = [f"{row.compared} {100 * row.difference:+.1f} points {interval_text(100 * row.low, 100 * row.high)}"
             for row in compared.itertuples()]
     of_others = [f"Correctly labelled images: {100 * others.rate.min():.1f} to {100 * others.rate.max():.1f} %"]
-    return [f"{name_of(result['dataset'])}, {result['n_shadows']} shadow models: {', '.join(found)}",
-            f"Differences: {', '.join(less)}", *of_others * bool(len(others))]
+    return [f"{name_of(result['dataset'])}, {result['n_shadows']} shadow models: {'; '.join(found)}",
+            f"Differences: {'; '.join(less)}", *of_others * bool(len(others))]
 
 # %% ../nbs/13m_beyond.ipynb #4888c3cf
 class Measurement(NamedTuple):
@@ -204,21 +204,23 @@ class Measurement(NamedTuple):
 
 MEASUREMENTS = { # by notebook
     "tails": Measurement(
-        "Are rare classes lost?", "Recall with distilled sets less that with another way, in points, where each class "
-        "leads under its own label: means over sizes, rates and seeds. Of these ways, only all the data under the same "
-        "recipe are not balanced.",
+        "Are rare classes lost?", "Recall with distilled sets less that with another way, in points: means over sizes, "
+        "rates with clean labels, and seeds, where each class leads under its own label. Of these ways, only all the "
+        "data under the same recipe are not balanced.",
         ("digits-tails", "cifar-beyond"), "dd_lnl reproduce --profile digits-tails", tails_answer, "tail classes"),
     "privacy": Measurement(
         "Does a set hide whose images it is made of?", "The share of mislabelled members (canaries) that "
-        f"a likelihood-ratio attack finds at {100 * FALSE_POSITIVES[0]:g} % false positives, by what a network was "
-        "trained on.",
+        f"a likelihood-ratio attack finds at {100 * FALSE_POSITIVES[0]:g} % false positives, where chance finds as "
+        "many, by what a network was trained on.",
         ("privacy",), "papermill nbs/experiments/privacy.ipynb out.ipynb", privacy_answer, "privacy"),
     "efficiency": Measurement(
         "When does distilling pay?", "Networks from which on it takes less time than training on everything, by "
-        "the seconds in the records, which are rough; in brackets the difference in accuracy, in points.",
+        "the seconds in the records, which are rough; in brackets the difference in accuracy, in points, and the "
+        "number of noises it is a mean of, clean labels included.",
         ("digits", "cifar-small"), "dd_lnl reproduce --profile digits", efficiency_answer, "cheaper"),
     "human": Measurement(
-        "Are human labels like symmetric or like asymmetric noise?", "", ("cifar-small",),
+        "Are human labels like symmetric or like asymmetric noise?", "How far the wrong labels of a class agree: about "
+        "0 for symmetric noise, 1 for asymmetric noise.", ("cifar-small",),
         "dd_lnl reproduce --profile cifar-small --cifar10 cifar10-jpeg", human_answer),
     "unabsorb": Measurement(
         "Can absorbed noise be taken out again?", "Points that come back of what structured noise costs, without clean "

@@ -17,8 +17,8 @@ from .words import name_of
 
 # %% ../nbs/14c_picture.ipynb #a9f8e40c
 LINES = { # kind of line, as in Figure 2: its name at the end, its points
-    "last": "usual training,\nlast epoch", "noisy_val": "usual training,\nstopped in time",
-    "recipe": "all noisy data,\n{method}'s recipe", "distilled": "{size} distilled\nimages a class"}
+    "last": "usual training,\nlast epoch", "noisy_val": "usual training, stopped\nby noisy labels",
+    "recipe": "all noisy data,\n{method}'s recipe", "distilled": "{size} images a class,\ndistilled by {method}"}
 
 
 def lines_of(panel: Panel) -> dict: # {kind of line: points by rising rate}
@@ -65,7 +65,9 @@ def name_lines(ax, lines: dict, method: str): # axes; from `lines_of`
     "Write every line's name at its right end."
     ends = [100 * float(line["mean"].iloc[-1]) for line in lines.values()]
     right = max(line.rate.max() for line in lines.values())
-    for kind, place in zip(lines, spread_out(ends, 15.)):
+    places = spread_out(ends, 15.)
+    lift = max(0., 8. - min(places)) # above the axis
+    for kind, place in zip(lines, places):
         name = LINES[kind].format(method=name_of(method), size=SIZE)
-        ax.annotate(name, (right, place), (6, 0), textcoords="offset points", va="center", fontsize=7,
+        ax.annotate(name, (right, place + lift), (6, 0), textcoords="offset points", va="center", fontsize=7,
                     color=mark_style(kind)["color"], annotation_clip=False)

@@ -109,7 +109,7 @@ def budget(frame: pd.DataFrame, # from `load`
 
 
 SCALE = {"n_train_per_class": "{:g} training images a class", "n_test_per_class": "{:g} test images a class",
-         "judge_width": "judges of width {:g}"} # by field of a record, which is there where it was chosen
+         "judge_width": "evaluation networks of width {:g}"} # by field of a record, which is there where it was chosen
 
 
 def scale_of(frame: pd.DataFrame) -> list: # of strings, a data set each
@@ -502,8 +502,8 @@ def with_numbers(table: pd.DataFrame, # from `verdicts.claims`
 
 # %% ../nbs/13c_words.ipynb #1cf7c72b
 ALT_TEXTS = { # by figure: what it shows, for those who do not see it
-    "answer": "Accuracy against the noise rate: usual training at its last epoch and stopped in time, the distiller's "
-              "recipe on all the noisy data, and ten distilled images a class",
+    "answer": "Accuracy against the noise rate: usual training at its last epoch and stopped by noisy labels, the "
+              "distiller's recipe on all the noisy data, and ten distilled images a class",
     "figure_1": "Share of the clean accuracy that is kept against the noise rate, symmetric left, asymmetric right",
     "figure_2": "Accuracy against images per class under symmetric label noise, a column a rate, a row a distiller; "
                 "below, all ways of training beside each other",
@@ -535,7 +535,8 @@ ALT_TEXTS = { # by figure: what it shows, for those who do not see it
 # %% ../nbs/13c_words.ipynb #6611b7e0
 CAPTIONS = { # what a reader has to know to read it
     "answer": "Thick: networks trained on ten distilled images a class. The other lines: networks trained on all the "
-              "noisy data, to the last epoch, stopped by held-out noisy labels, and with the distiller's recipe.",
+              "noisy data, to the last epoch, stopped by held-out noisy labels, and with the distiller's recipe. Bars: "
+              "one standard deviation, across evaluation networks if there is one seed, else across seeds.",
     "figure_2": "A column is a noise rate with its own accuracy axis, logarithmic in the error. Thick lines are "
                 "distilled sets, thin lines with markers as many real images under the same recipe, horizontal lines "
                 "all the noisy data. The last row compares all ways, with hollow marks at the last epoch.",

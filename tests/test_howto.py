@@ -47,7 +47,8 @@ def written(page, folder):
 
 
 def test_there_are_pages():
-    assert {"own_images", "own_arrays", "new_distiller", "new_noise", "gpu", "cluster", "own_grid"} <= PAGES.keys()
+    assert {"cifar10", "own_images", "own_arrays", "new_distiller", "new_noise", "gpu", "cluster",
+            "own_grid"} <= PAGES.keys()
 
 
 def refusal(words):
