@@ -177,8 +177,8 @@ OWN_SPLIT = dict(resplit=True, n_eval=3)
 AT_10 = {name: {field: value[1] if isinstance(value, list) else value for field, value in budget.items()}
          for name, budget in REDUCED.items()} # a list begins with the budgets of 1 and of 10 images
 BEYOND = {
-    "digits-law": grid(["digits"], SEVEN, compared={"datm": [], "dance": [], "rcig": []}, noises=[SYM],
-                       seed=[0, 1, 2, 3, 4], **OWN_SPLIT),
+    "digits-law": grid(["digits"], SEVEN, compared={"datm": ["full"], "dance": ["full"], "rcig": ["full"], "full": []},
+                       noises=[SYM], seed=[0, 1, 2, 3, 4], **OWN_SPLIT),
     "digits-tails": tails(["digits"], ["datm", "dance", "rcig"], imbalance=[1., 10., 50.], seed=[0, 1, 2, 3, 4],
                           **OWN_SPLIT),
     "digits-unabsorb": undone(["digits"], STRUCTURED, seed=[*range(10)], **OWN_SPLIT),
