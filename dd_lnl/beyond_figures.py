@@ -59,8 +59,8 @@ def figure_law(table: pd.DataFrame, # of `law.curves_of`
             draw_law(ax, curve)
             ax.set_title(f"{name_of(dataset)}, {name_of(distiller)}")
             points = error_text(errors[(errors.dataset == dataset) & (errors.distiller == distiller)])
-            ax.set_xlabel(f"IPC\npoints off: {points}" if points else "IPC")
-        axes[0].set_ylabel("accuracy [%]")
+            ax.set_xlabel(f"images per class\npoints off: {points}" if points else "images per class")
+        axes[0].set_ylabel("test accuracy (%)")
         axes[-1].legend(loc="center left", bbox_to_anchor=(1, .5))
     return figure
 
@@ -114,9 +114,9 @@ def figure_tails(table: pd.DataFrame, # of `tails.recalls`, one data set
                 draw_tails(ax, own[own.ipc.isna() | (own.ipc == ipc)], imbalance)
                 title = f"{name_of(protocol)}, {'' if noise == 'sym' else name_of(noise) + ' '}{label}"
                 ax.set_title(title if is_identifiable else f"{title}\nnot identifiable")
-            line[0].set_ylabel("recall [%]")
+            line[0].set_ylabel("recall (%)")
         for ax in axes[-1]:
-            ax.set_xlabel("images of the class")
+            ax.set_xlabel("training images of the class")
         lines = {line.get_label(): line for ax in axes.flat for line in ax.lines}
         figure.legend([*lines.values()], [*lines], ncols=3, loc="outside lower center", fontsize=6)
     return figure
@@ -169,7 +169,7 @@ def draw_shares(ax, sets: pd.DataFrame): # one method's records of one size, fro
     for label, point in human.iterrows():
         ax.annotate(label, (100 * point.tau_hat, 100 * point["mean"]), fontsize=6, textcoords="offset points",
                     xytext=(4, 6))
-    ax.set(xlabel="wrong labels [%]", ylabel="accuracy [%]", ylim=(0, 1.08 * ax.get_ylim()[1]))
+    ax.set(xlabel="wrong labels (%)", ylabel="test accuracy (%)", ylim=(0, 1.08 * ax.get_ylim()[1]))
 
 
 def draw_structure(ax, shares: pd.DataFrame): # one method's rows of `human.structure_shares`
@@ -181,7 +181,7 @@ def draw_structure(ax, shares: pd.DataFrame): # one method's rows of `human.stru
         values = [100 * means.get(size, np.nan) for size in sizes] + [100 * means[means.index.isna()].mean()]
         ax.plot(range(len(values)), values, lw=1, ms=5, label=f"{name_of(kind)}, {label}", **style)
     ax.axhline(0, color="k", lw=.6)
-    ax.set(xlabel="IPC", ylabel="structure believed [%]")
+    ax.set(xlabel="images per class", ylabel="structure believed (%)")
     ax.set_xticks(range(len(sizes) + 1), [*map(str, sizes), "all"])
 
 
@@ -246,10 +246,10 @@ def figure_privacy(rates: pd.DataFrame, differences: pd.DataFrame, # from `priva
             above.axvline(100 * rate, color="k", lw=.6, ls=":")
             above.set_xscale("symlog", linthresh=100 * rate)
             above.xaxis.set_major_formatter("{x:g}")
-            above.set(title=f"{100 * rate:g} % false positives", xlabel="found [%]", xlim=(0, 115))
+            above.set(title=f"{100 * rate:g} % false positives", xlabel="found (%)", xlim=(0, 115))
             draw_attack(below, differences[differences.false_positives == rate], "difference", compared)
             below.axvline(0, color="k", lw=.6)
-            below.set_xlabel("difference [points]")
+            below.set_xlabel("difference (points)")
         handles, names = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=2, fontsize=6)
     return figure
