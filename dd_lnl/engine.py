@@ -22,7 +22,7 @@ from .checks import is_sound, read_any_json
 from .core import InputError, check_writable, notebook_error, read_json, write_json
 from .device import pick_device
 from .methods import DISTILLERS, files_of
-from .profiles import PAPER
+from .profiles import PAPER, part_costs
 from .progress import Progress
 from .record import record_path
 from .robust import ROBUST
@@ -152,8 +152,9 @@ def run_engine(target: str, plan: Path, jobs: int, threads: int = 1, options=(),
 # %% ../nbs/16_engine.ipynb #afecdac7
 class CellCount:
     "Counts the finished cells of some settings; a record that was finished is not read again."
-    def __init__(self, parts: list): # Settings without controls
-        self.parts = parts
+    def __init__(self, parts: list, # Settings without controls
+                 costs: dict): # {part's id: cost of all its cells}
+        self.parts, self.costs = parts, costs
         self.total = sum(len(part.cells) for part in parts)
         self.missing = {} # {part's id: {record's path: its key}}
         for part in parts:
@@ -170,35 +171,36 @@ class CellCount:
         return len(part.cells) - len(missing)
 
     def state(self, folder: Path # where the running notebooks write their progress
-             ) -> tuple: # cells, and what is under way
+             ) -> tuple: # cells, share of the work, and what is under way
         "All cells that are finished, and the shares of those under way."
-        cells, labels = 0., []
+        cells, cost, labels = 0., 0., []
         for part in self.parts:
-            finished = self.finished(part)
+            done = self.finished(part)
             running = read_json(folder/f"{part.id}.json")
-            if running is None or finished == len(part.cells):
-                cells += finished
-            else:
-                cells += max(finished, len(part.cells) * running["fraction"])
+            if running is not None and done < len(part.cells):
+                done = max(done, len(part.cells) * running["fraction"])
                 labels.append(running["label"])
-        return cells, ", ".join(label for label in labels if label)
+            cells += done
+            cost += self.costs[part.id] * done / len(part.cells)
+        return cells, cost / sum(self.costs.values()), ", ".join(label for label in labels if label)
 
 # %% ../nbs/16_engine.ipynb #2f296100
 def run_settings(settings: list, jobs: int, options=()) -> dict: # {setting id: error}
     "Execute the notebooks of settings whose cells are not all finished, `jobs` at a time."
-    count = CellCount([part for s in settings for part in s.parts])
+    parts = [part for s in settings for part in s.parts]
+    count = CellCount(parts, part_costs(parts))
     todo = [s for s in settings if any(count.finished(part) < len(part.cells) for part in s.parts)]
     if not todo:
         return {}
     home, name = todo[0].home, todo[0].id if len(settings) == 1 else "profile"
     with only_run(home, name):
         reports = home/"cache"/"plans"/name/"progress"
-        first, _ = count.state(reports)
+        _, first, _ = count.state(reports)
         progress = Progress(unit="cells", first=first, leave=True)
 
         def tick():
-            cells, progress.label = count.state(reports)
-            progress(cells, count.total)
+            cells, share, progress.label = count.state(reports)
+            progress(cells, count.total, share)
 
         errors = {}
         for seed in sorted({s.seed for s in todo}): # a whole set of figures can be drawn after each

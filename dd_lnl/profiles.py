@@ -12,13 +12,13 @@ __all__ = ['SYM', 'ASYM', 'CIFAR10N', 'NOISES', 'SIZES', 'REAL', 'AT_LEARNED_STE
            'agreement_flops', 'relabelled_flops', 'datm_flops', 'dance_flops', 'rcig_flops', 'distillation_flops',
            'judge_protocol', 'n_snapshots', 'reads_matrix', 'baseline_recipe', 'baseline_flops', 'judging_flops',
            'judging_steps', 'benchmark_rates', 'measured', 'method_rate', 'cell_seconds', 'known_seconds', 'hours',
-           'disk_bytes', 'missing_cells', 'plan']
+           'disk_bytes', 'missing_cells', 'plan', 'part_costs']
 
 # %% ../nbs/12d_profiles.ipynb #32c7be0e
 import tomllib
 from dataclasses import replace
 from itertools import product
-from math import ceil, log, nan, prod
+from math import ceil, isfinite, log, nan, prod
 from pathlib import Path
 
 import torch
@@ -590,3 +590,12 @@ def plan(settings: list,
         line |= {machine: hours(missing, *known) for machine, known in machines.items()}
         table.append(line | {"GB": disk_bytes(s) / 1e9})
     return pd.DataFrame(table)
+
+# %% ../nbs/12d_profiles.ipynb #e3145260
+def part_costs(parts: list # Settings without controls
+              ) -> dict: # {part's id: cost of all its cells, in a unit of its own}
+    "What parts of a profile cost, compared with each other, on a CPU."
+    rates, cores = next(known for known in benchmark_rates().values() if known[1])
+    seconds = measured(parts[0].home)
+    costs = {part.id: hours([(part, part.cells)], rates, seconds, cores) for part in parts}
+    return costs if all(map(isfinite, costs.values())) else {part.id: len(part.cells) for part in parts}
