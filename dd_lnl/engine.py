@@ -196,11 +196,12 @@ def run_settings(settings: list, jobs: int, options=()) -> dict: # {setting id: 
     with only_run(home, name):
         reports = home/"cache"/"plans"/name/"progress"
         _, first, _ = count.state(reports)
-        progress = Progress(unit="cells", first=first, leave=True)
+        progress = Progress(unit="% of the work", first=100 * first, leave=True)
 
         def tick():
-            cells, share, progress.label = count.state(reports)
-            progress(cells, count.total, share)
+            cells, share, under_way = count.state(reports)
+            progress.label = ", ".join(filter(None, [f"{cells:.0f} of {count.total} cells", under_way]))
+            progress(100 * share, 100)
 
         errors = {}
         for seed in sorted({s.seed for s in todo}): # a whole set of figures can be drawn after each

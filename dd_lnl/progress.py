@@ -44,7 +44,7 @@ class Progress:
     "Reports progress: on a terminal in one line that is overwritten, elsewhere in one line per minute."
     label: str = "" # what is going on
     unit: str = "" # of what is counted, e.g. "cells"
-    first: float = 0. # share of the work that was done before this run
+    first: float = 0. # how much was done before this run
     leave: bool = False # whether `close` writes a last line
     file: TextIO = None # None: standard error
     clock: Callable = monotonic # in seconds
@@ -56,14 +56,12 @@ class Progress:
         self.written = self.start - LOG_EVERY_S if self.on_terminal else self.start
         self.text = ""
 
-    def __call__(self, done: float, total: float,
-                 share: float = None): # of the work that is done, where units differ in cost; None: done / total
+    def __call__(self, done: float, total: float):
         "Note how much is done; written if a line is due."
         now = self.clock()
-        share = done / total if share is None else share
-        since = (share - self.first) / max(1 - self.first, 1e-9)
+        share = (done - self.first) / max(total - self.first, 1e-9)
         parts = [f"{str(round(done, 1)).removesuffix('.0')}/{total:.0f} {self.unit}".strip(),
-                 f"{duration(now - self.start)} so far", remaining(now - self.start, since), self.label]
+                 f"{duration(now - self.start)} so far", remaining(now - self.start, share), self.label]
         self.text = ", ".join(part for part in parts if part)
         if now - self.written >= (TERMINAL_EVERY_S if self.on_terminal else LOG_EVERY_S):
             self.written = now
