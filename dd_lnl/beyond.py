@@ -26,7 +26,7 @@ from .results import load, transitions
 from .tails import against_rivals, recalls
 from .unabsorbed import correction_name, corrections, goals
 from .verdicts import CLAIMS
-from .words import interval_text, name_of, way_name
+from .words import ONE_SEED, interval_text, name_of, way_name
 
 # %% ../nbs/13m_beyond.ipynb #9c7e9e1c
 def method_on(table: pd.DataFrame, dataset: str, method: str) -> str: # table: with all data sets of the answer
@@ -110,7 +110,8 @@ def tails_answer(profile: str, folder="outputs") -> list:
             methods = [f"{method_on(rivals, row.dataset, row.distiller)} {row.difference:+.1f}"
                        f"{CERTAINTY.get(row.outcome, '')}" for row in own.itertuples()]
             clauses.append(f"beside {TAIL_RIVALS[rival]}: {', '.join(methods)}")
-        sentences.append(f"{lead} {'; '.join(clauses)}")
+        only = ONE_SEED if (compared.outcome == "one seed").all() else ""
+        sentences.append(f"{lead} {'; '.join(clauses)}{only}")
     return sentences
 
 # %% ../nbs/13m_beyond.ipynb #3fff23e0
@@ -125,10 +126,11 @@ def unabsorb_answer(profile: str, folder="outputs") -> list:
             continue
         means = structured.groupby("correction")[["gap", "back"]].mean()
         best = means.back.idxmax()
-        outcomes = structured.outcome[structured.correction == best]
+        ours = structured[structured.correction == best]
+        sure = f"surely half of it in {(ours.outcome == 'yes').sum()} of {len(ours)} cases"
         name = method_on(cases, dataset, distiller)
         back.append(f"{name} {means.back[best]:+.1f} of {means.gap[best]:.1f} points ({correction_name(best)}, the "
-                    f"best of {len(means)}; surely half of it in {(outcomes == 'yes').sum()} of {len(outcomes)} cases)")
+                    f"best of {len(means)}; {sure if ours.seeds.max() > 1 else 'one seed'})")
         cost = own.back[(own.correction == best) & (own.label == "τ = 0")].mean()
         costs.append(f"{name} {'not measured' if np.isnan(cost) else f'{cost:+z.1f}'}")
     if not back:

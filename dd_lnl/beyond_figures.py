@@ -8,6 +8,8 @@ __all__ = ['TAIL_STYLES', 'ATTACK_STYLES', 'draw_law', 'error_text', 'figure_law
            'figure_privacy', 'figure_efficiency']
 
 # %% ../nbs/14e_beyond_figures.ipynb #5cb4aee6
+from textwrap import fill
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -152,7 +154,7 @@ def figure_corrections(table: pd.DataFrame) -> mpl.figure.Figure: # of `unabsorb
                 if len(here):
                     draw_corrections(ax, here, corrections)
                 ax.set_title(noise_name(kind, label), fontsize=7)
-            line[0].set_title(f"{set_name(*of_set)}\n{line[0].get_title(loc='left')}", fontsize=7)
+            line[0].set_title(f"{fill(set_name(*of_set), 32)}\n{line[0].get_title(loc='left')}", fontsize=7)
         figure.supxlabel("points given back", fontsize=7)
         marks = dict(pair[::-1] for ax in axes.flat for pair in zip(*ax.get_legend_handles_labels()))
         figure.legend([*marks.values()], [*marks], loc="outside lower right", fontsize=6)
