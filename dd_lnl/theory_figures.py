@@ -237,8 +237,9 @@ def figure_advice(best: pd.DataFrame, # from `findings.advice`, one data set
             ax.set_xlabel(f"seconds for {NETWORKS} networks", fontsize=7)
         for ax in axes[:, 0]:
             ax.set_ylabel("test accuracy (%)", fontsize=7)
-        marks = [Line2D([], [], marker=marker, color=hue, ls="") for marker, hue in FAMILY_MARKS.values()]
-        fig.legend(marks, FAMILIES, ncols=3, loc="outside lower center")
+        there = {family: style for family, style in FAMILY_MARKS.items() if family in set(best.family)}
+        marks = [Line2D([], [], marker=marker, color=hue, ls="") for marker, hue in there.values()]
+        fig.legend(marks, [*there], ncols=3, loc="outside lower center")
     return fig
 
 # %% ../nbs/14b_theory_figures.ipynb #9a1b05e6
