@@ -595,7 +595,11 @@ def plan(settings: list,
 def part_costs(parts: list # Settings without controls
               ) -> dict: # {part's id: cost of all its cells, in a unit of its own}
     "What parts of a profile cost, compared with each other, on a CPU."
-    rates, cores = next(known for known in benchmark_rates().values() if known[1])
+    equal = {part.id: len(part.cells) for part in parts}
+    processors = [known for known in benchmark_rates().values() if known[1]]
+    if not processors: # an installed package has no benchmarks
+        return equal
+    rates, cores = processors[0]
     seconds = measured(parts[0].home)
     costs = {part.id: hours([(part, part.cells)], rates, seconds, cores) for part in parts}
-    return costs if all(map(isfinite, costs.values())) else {part.id: len(part.cells) for part in parts}
+    return costs if all(map(isfinite, costs.values())) else equal
