@@ -4,6 +4,9 @@ import re, subprocess
 import nbformat, pytest
 from conftest import ROOT, nbdev
 
+from dd_lnl.core import data_root
+from dd_lnl.profiles import missing_cells, profile
+
 # Folders of a machine or a person, and places that packages were fetched from.
 MACHINE = re.compile(r"(?<![\w.~-])/(work|root|tmp|home/\w+|Users/\w+)\b"
                      r"|pythonhosted\.|-index[-]url\b|\bpypi\.(?!org/project)")
@@ -67,3 +70,12 @@ def test_no_committed_text_names_the_machine():
     (["https:", "", "files.python" + "hosted.org", "packages"], 1), (["https:", "", "example.org", "tmp", "x"], 0),
     (["..", "work", "x"], 0), (["../shared", "home", "x"], 0)])
 def test_traces_are_seen(parts, n): assert len(traces("/".join(parts))) == n
+
+
+@pytest.mark.parametrize("name", ["digits", "digits-law", "digits-tails", "digits-unabsorb", "cifar-beyond"])
+def test_the_present_code_has_made_the_committed_records(name):
+    if name.startswith("cifar") and not (data_root()/"cifar10-jpeg.csv").exists():
+        pytest.skip("needs the JPEG copy of CIFAR-10")
+    settings = profile(name, "cifar10-jpeg", folder=str(ROOT/"outputs"))
+    stale = [cell.id for s in settings for _, cells in missing_cells(s) for cell in cells]
+    assert stale == [], f"{len(stale)} cells: undo the change of code that they depend on, or compute them again"
