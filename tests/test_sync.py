@@ -10,6 +10,7 @@ from dd_lnl.profiles import missing_cells, profile
 # Folders of a machine or a person, and places that packages were fetched from.
 MACHINE = re.compile(r"(?<![\w.~-])/(work|root|tmp|home/\w+|Users/\w+)\b"
                      r"|pythonhosted\.|-index[-]url\b|\bpypi\.(?!org/project)")
+COLOUR = re.compile(r"\\u001b\[[\d;]*m") # as JSON holds it
 
 
 def tree(folder):
@@ -25,8 +26,8 @@ def differences(one, other):
 
 
 def traces(text):
-    "The machine's folders and registries that a text names."
-    return [match[0] for match in MACHINE.finditer(text)]
+    "The machine's folders and registries that a text names, also behind the colours of a traceback."
+    return [match[0] for match in MACHINE.finditer(COLOUR.sub("", text))]
 
 
 def test_the_package_is_what_the_notebooks_export(sandbox):
@@ -67,9 +68,17 @@ def test_no_committed_text_names_the_machine():
 
 @pytest.mark.parametrize("parts, n", [
     (["saved to ", "tmp", "x.png"], 1), (["'", "home", "ann", "dd_lnl'"], 1), (["", "work", "main", "nbs"], 1),
+    (["\\u001b[32m", "work", "main"], 1),
     (["https:", "", "files.python" + "hosted.org", "packages"], 1), (["https:", "", "example.org", "tmp", "x"], 0),
     (["..", "work", "x"], 0), (["../shared", "home", "x"], 0)])
 def test_traces_are_seen(parts, n): assert len(traces("/".join(parts))) == n
+
+
+@pytest.mark.skipif(not (ROOT/".git").exists(), reason="not a git checkout")
+def test_no_committed_notebook_ends_with_an_error():
+    names = subprocess.check_output(["git", "ls-files", "*.ipynb"], cwd=ROOT, text=True).split()
+    failed = [name for name in names if (ROOT/name).is_file() and '"output_type": "error"' in (ROOT/name).read_text()]
+    assert failed == []
 
 
 @pytest.mark.parametrize("name", ["digits", "digits-law", "digits-tails", "digits-unabsorb", "cifar-beyond"])
