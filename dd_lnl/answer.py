@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['SIZE', 'NOISE', 'LEVEL', 'BESIDE', 'USUAL', 'AUGMENTED_ROW', 'COMPARED_WITH', 'CERTAINTY', 'QUESTIONS', 'cases_of',
            'mean_gaps', 'noises_of', 'rates_text', 'means_over', 'short_answer', 'points_text', 'range_text',
-           'standing_text', 'structure_gaps', 'structure_text', 'structure_sentence', 'beside_text', 'answer_sentences',
-           'ways_in_rows', 'answer_column', 'answer_table', 'by_kind', 'iterations_of', 'answer_note', 'gap_table',
-           'compared_text', 'clauses_text', 'verdicts_text', 'answer_or_nothing', 'findings_rows', 'findings_table',
-           'seeds_note', 'side_by_side']
+           'standing', 'standing_text', 'standing_first', 'structure_gaps', 'structure_text', 'structure_sentence',
+           'beside_text', 'answer_sentences', 'ways_in_rows', 'answer_column', 'answer_table', 'by_kind',
+           'iterations_of', 'answer_note', 'gap_table', 'compared_text', 'clauses_text', 'verdicts_text',
+           'answer_or_nothing', 'findings_rows', 'findings_table', 'seeds_note', 'side_by_side']
 
 # %% ../nbs/13f_answer.ipynb #18e7da0b
 import numpy as np
@@ -100,12 +100,23 @@ def range_text(values) -> str: # points
     return low if low == high else f"{low} to {high}"
 
 
+def standing(values) -> list: # points; words
+    "How one way stands beside another: all that occurs in some differences."
+    occurs = {"better": max(values) > LEVEL, "about as good": any(abs(gap) <= LEVEL for gap in values),
+              "worse": min(values) < -LEVEL}
+    return [words for words, there in occurs.items() if there]
+
+
 def standing_text(values) -> str: # points
-    "How sets stand beside a baseline, in words: all that occurs in some differences."
-    occurs = {"better than": max(values) > LEVEL, "about as good as": any(abs(gap) <= LEVEL for gap in values),
-              "worse than": min(values) < -LEVEL}
-    text = " or ".join(words for words, there in occurs.items() if there)
+    "How sets stand beside a baseline, in words."
+    than = {"better": "better than", "about as good": "about as good as", "worse": "worse than"}
+    text = " or ".join(than[words] for words in standing(values))
     return text.replace("better than or worse", "better or worse")
+
+
+def standing_first(values, text: str) -> str: # points; what gives them
+    "Words before numbers."
+    return f"**{' or '.join(standing(values)).capitalize()}**: {text}"
 
 # %% ../nbs/13f_answer.ipynb #d44e452d
 def structure_gaps(frame: pd.DataFrame) -> tuple: # {method: points} of sets, of all the data ({}: none); labels
@@ -123,7 +134,8 @@ def structure_text(frame: pd.DataFrame) -> str: # "" without records
     if not of_sets:
         return ""
     recipes = f"; all the noisy data under the same recipes {points_text(of_recipes)}" if of_recipes else ""
-    return f"sets of {SIZE} images {points_text(of_sets)}{recipes} ({rates_text(labels)})"
+    text = f"sets of {SIZE} images {points_text(of_sets)}{recipes} ({rates_text(labels)})"
+    return standing_first(of_sets.values(), text)
 
 
 def structure_sentence(frames: dict) -> str: # {data set's name: its records}; "" where no record tells
@@ -268,10 +280,10 @@ def compared_text(frame: pd.DataFrame, about: str, kind: str, # of `findings.com
     rates = {way: rates_text(own.label) for way, own in cases.groupby(by)}
     table = compared_ways(frame)
     own = table[(table.about == about) & (table.kind == kind) & (table.ipc.isna() | (table.ipc == SIZE))]
-    sign = 1 if by == "left" else -1
-    clauses = [(f"{way_name(row[by])} {sign * row['difference']:+.1f}{CERTAINTY.get(row['outcome'], '')}",
-                rates[row[by]]) for row in own.to_dict("records")]
-    return clauses_text(clauses)
+    own = own.assign(difference=own.difference * (1 if by == "left" else -1))
+    clauses = [(f"{way_name(row[by])} {row['difference']:+.1f}{CERTAINTY.get(row['outcome'], '')}", rates[row[by]])
+               for row in own.to_dict("records")]
+    return standing_first(own.difference, clauses_text(clauses)) if clauses else ""
 
 
 def clauses_text(clauses: list) -> str: # of (text, rates)
