@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIZE', 'NOISE', 'LEVEL', 'BESIDE', 'USUAL', 'AUGMENTED_ROW', 'COMPARED_WITH', 'CERTAINTY', 'QUESTIONS', 'cases_of',
            'mean_gaps', 'noises_of', 'rates_text', 'means_over', 'short_answer', 'points_text', 'range_text',
-           'standing', 'standing_text', 'standing_first', 'structure_gaps', 'structure_text', 'structure_sentence',
+           'standing', 'standing_text', 'standing_bold', 'structure_gaps', 'structure_text', 'structure_sentence',
            'beside_text', 'answer_sentences', 'ways_in_rows', 'answer_column', 'answer_table', 'by_kind',
            'iterations_of', 'answer_note', 'gap_table', 'compared_text', 'clauses_text', 'verdicts_text',
            'answer_or_nothing', 'findings_rows', 'findings_table', 'seeds_note', 'side_by_side']
@@ -114,9 +114,9 @@ def standing_text(values) -> str: # points
     return text.replace("better than or worse", "better or worse")
 
 
-def standing_first(values, text: str) -> str: # points; what gives them
-    "Words before numbers."
-    return f"**{' or '.join(standing(values)).capitalize()}**: {text}"
+def standing_bold(values) -> str: # points
+    "The words alone, to stand before numbers."
+    return f"**{' or '.join(standing(values))}**"
 
 # %% ../nbs/13f_answer.ipynb #d44e452d
 def structure_gaps(frame: pd.DataFrame) -> tuple: # {method: points} of sets, of all the data ({}: none); labels
@@ -133,9 +133,9 @@ def structure_text(frame: pd.DataFrame) -> str: # "" without records
     of_sets, of_recipes, labels = structure_gaps(frame)
     if not of_sets:
         return ""
-    recipes = f"; all the noisy data under the same recipes {points_text(of_recipes)}" if of_recipes else ""
-    text = f"sets of {SIZE} images {points_text(of_sets)}{recipes} ({rates_text(labels)})"
-    return standing_first(of_sets.values(), text)
+    ways_there = {f"sets of {SIZE} images": of_sets, "all the noisy data under the same recipes": of_recipes}
+    clauses = [f"{way} {standing_bold(gaps.values())}: {points_text(gaps)}" for way, gaps in ways_there.items() if gaps]
+    return f"{'; '.join(clauses)} ({rates_text(labels)})"
 
 
 def structure_sentence(frames: dict) -> str: # {data set's name: its records}; "" where no record tells
@@ -274,16 +274,22 @@ CERTAINTY = {"above": " (surely)", "below": " (surely)", "undecided": " (undecid
 def compared_text(frame: pd.DataFrame, about: str, kind: str, # of `findings.compared_ways`
                   by: str = "right", # the side that is compared with the other, and names a clause
                  ) -> str: # may be ""
-    "The points by which the ways of one side are above those of the other, sets of SIZE images, a clause each."
+    """The points by which the ways of one side are above those of the other, sets of SIZE images, a clause each.
+
+    The words before them hold noise by noise.
+    """
+    sign = 1 if by == "left" else -1
     cases = compared_cases(at_own_step(ways(frame)), contrast(about))
     cases = cases[(cases.kind == kind) & (cases.ipc.isna() | (cases.ipc == SIZE))].sort_values("label")
+    if cases.empty:
+        return ""
     rates = {way: rates_text(own.label) for way, own in cases.groupby(by)}
     table = compared_ways(frame)
     own = table[(table.about == about) & (table.kind == kind) & (table.ipc.isna() | (table.ipc == SIZE))]
-    own = own.assign(difference=own.difference * (1 if by == "left" else -1))
-    clauses = [(f"{way_name(row[by])} {row['difference']:+.1f}{CERTAINTY.get(row['outcome'], '')}", rates[row[by]])
-               for row in own.to_dict("records")]
-    return standing_first(own.difference, clauses_text(clauses)) if clauses else ""
+    clauses = [(f"{way_name(row[by])} {sign * row['difference']:+.1f}{CERTAINTY.get(row['outcome'], '')}",
+                rates[row[by]]) for row in own.to_dict("records")]
+    words = standing_bold(sign * cases.groupby([by, "label"]).difference.mean())
+    return f"{words}: {clauses_text(clauses)}"
 
 
 def clauses_text(clauses: list) -> str: # of (text, rates)
@@ -305,15 +311,18 @@ def verdicts_text(frame: pd.DataFrame) -> str: # "" where nothing can be tested
         counts = ["not computed"] if (own.why == "not computed").all() else counts
         clauses.append(f"against {BASELINE_NAMES[baseline]} {and_list(counts)}")
     median = table.detectable[table.unit == "points"].median()
-    return f"{'; '.join(clauses)}. Half of these tests can only detect effects of more than {median:.0f} points"
+    return (f"{'; '.join(clauses)}. In half of these tests an effect has to exceed {median:.0f} points to be found "
+            "with a probability of 80 %")
 
 
 QUESTIONS = { # question: (what the numbers are, records and transition matrices -> text)
     "What does distilling itself add?": (
-        "Sets less random real images with the soft labels of DATM's experts, under the same recipe.",
+        "Sets less random real images with the soft labels of DATM's experts, under the same recipe and, for DATM, at "
+        "its learned step size.",
         lambda frame, _: compared_text(frame, "relabelled or distilled", "sym")),
     "Select or distil?": (
-        "DATM's sets less real images on which its experts agree, with their noisy labels.",
+        "DATM's sets less real images on which its experts agree, with their noisy labels, at DATM's learned step "
+        "size.",
         lambda frame, _: compared_text(frame, "selected or distilled", "sym")),
     "Train robustly?": (
         "Robust training less cross-entropy with the same augmentation, all stopped by held-out noisy labels. "
@@ -324,7 +333,8 @@ QUESTIONS = { # question: (what the numbers are, records and transition matrices
         lambda frame, _: structure_text(frame)),
     "Is structured noise removed?": (
         "The share of asymmetric noise that networks reproduce, from the smallest to the largest set. A network that "
-        "is only less sure of the right class counts as well. A set can keep less of the noise and lose more accuracy.",
+        "is only less sure of the right class counts as well. A set can keep less of the noise and lose more accuracy. "
+        "Means over rates; RCIG's networks give no probabilities.",
         lambda _, matrices: share_ranges(absorbed(matrices), "asym")),
     "Noise that depends on the image?": (
         "Sets less all the noisy data under the same recipe.",

@@ -81,12 +81,12 @@ def rate_answer(cells: pd.DataFrame) -> list:
 
 
 def law_answer(profile: str, folder="outputs") -> list:
-    "How far off the law is at rates that it has not seen, beside simpler predictors, and what it is good for."
+    "What the law is good for, how far off it is at rates that it has not seen, beside simpler predictors."
     cells = law.curves_of(load(profile, folder))
     missed = missed_answer(cells)
     if not missed:
         raise InputError(f"Profile {profile!r} has too few sizes and rates for a law.")
-    return [*missed, *size_answer(cells), *rate_answer(cells)]
+    return [*size_answer(cells), *missed, *rate_answer(cells)]
 
 # %% ../nbs/13m_beyond.ipynb #e787e14b
 TAIL_RIVALS = {"all data, same recipe": "all the data under the same recipe", "balanced batches": "balanced batches",
@@ -210,13 +210,13 @@ class Measurement(NamedTuple):
 MEASUREMENTS = { # by notebook
     "tails": Measurement(
         "Are rare classes lost?", "Recall with distilled sets less that with another way, in points: means over sizes, "
-        "rates with clean labels, and seeds, where each class leads under its own label. Of these ways, only all the "
-        "data under the same recipe are not balanced.",
+        "seeds, and those imbalances and rates, clean labels included, at which each class leads under its own label. "
+        "Of these ways, only all the data under the same recipe are not balanced.",
         ("digits-tails", "cifar-beyond"), "dd_lnl reproduce --profile digits-tails", tails_answer, "tail classes"),
     "privacy": Measurement(
         "Does a set hide whose images it is made of?", "The share of mislabelled members (canaries) that "
-        f"a likelihood-ratio attack finds at {100 * FALSE_POSITIVES[0]:g} % false positives, where chance finds as "
-        "many, by what a network was trained on.",
+        f"a likelihood-ratio attack finds at {100 * FALSE_POSITIVES[0]:g} % false positives among canaries, where "
+        "chance finds as many, by what a network was trained on.",
         ("privacy",), "papermill nbs/experiments/privacy.ipynb out.ipynb", privacy_answer, "privacy"),
     "efficiency": Measurement(
         "When does distilling pay?", "Networks from which on it takes less time than training on everything, by "
@@ -228,12 +228,11 @@ MEASUREMENTS = { # by notebook
         "0 for symmetric noise, 1 for asymmetric noise.", ("cifar-small",),
         "dd_lnl reproduce --profile cifar-small --cifar10 cifar10-jpeg", human_answer),
     "unabsorb": Measurement(
-        "Can absorbed noise be taken out again?", "Points that come back of what structured noise costs, without clean "
-        "labels and without distilling again.",
+        "Can absorbed noise be taken out again?", "Points that come back of what asymmetric or image-dependent noise "
+        "costs, without clean labels and without distilling again, by the correction that does best on test images.",
         ("digits-unabsorb", "cifar-beyond"), "dd_lnl reproduce --profile digits-unabsorb", unabsorb_answer),
     "law": Measurement(
-        "How many images for how much noise?", "What a law of size and rate can predict at a rate that it has not "
-        "seen, beside the sum of both effects and the nearest cell.",
+        "How many images for how much noise?", "What a law of size and rate predicts at a rate that it has not seen.",
         ("digits-law",), "dd_lnl reproduce --profile digits-law", law_answer),
 }
 

@@ -42,7 +42,7 @@ def full_costs(records: pd.DataFrame, selection: str) -> tuple: # seconds before
     one = (records.wall_s / records.n) / np.where(several, TRAININGS, 1)
     epochs = records.curve.map(len, na_action="ignore").astype(float)
     share = (records[f"{selection}_epoch"] / epochs).fillna(1.)
-    choosing = (records.wall_s / records.n) * (1 - 1 / TRAININGS) # by one network, on nine tenths
+    choosing = records.wall_s * (1 - 1 / TRAININGS) # by all networks, on nine tenths
     return choosing if selection == "noisy_val" else 0., one * share
 
 # %% ../nbs/13e_findings.ipynb #e94e02c0

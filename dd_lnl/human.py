@@ -37,10 +37,10 @@ def evened(T: np.ndarray) -> np.ndarray: # (C, C) -> (C, C)
 # %% ../nbs/13l_human.ipynb #df9cd5d3
 def drawn_concentrations(T: np.ndarray, # (C, C), rows sum to 1
                          n: int, # images a class
-                        ) -> np.ndarray: # (1000,)
+                        ) -> np.ndarray: # (10000,)
     "The concentrations of label sets that are drawn from a transition matrix."
     rng = np.random.default_rng(0)
-    drawn = np.stack([rng.multinomial(n, row / row.sum(), size=1000) for row in T], 1)
+    drawn = np.stack([rng.multinomial(n, row / row.sum(), size=10_000) for row in T], 1)
     return concentration(drawn / n)
 
 

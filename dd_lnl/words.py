@@ -311,8 +311,9 @@ def rates_summary(rates: pd.DataFrame) -> str: # from `theory.inferences`; "" wh
     possible = sum(matched.possible)
     tested = (f"{possible} of them could be correct (not above the true one), and {sum(matched.true)} are" if possible
               else "with the computed sizes none of them could be correct")
-    return (f"Corollary II infers a rate in {len(matched)} of {len(rates)} cases; {tested}. Its mean error is "
-            f"{error:.2f}; that of the mean of the true rates, which nobody knows, is {constant:.2f}.")
+    return (f"Corollary II infers a rate in {len(matched)} of {len(rates)} cases (a noise, a method and a baseline "
+            f"each); {tested}. Its mean error is {error:.2f}; that of the mean of the true rates, which nobody knows, "
+            f"is {constant:.2f}.")
 
 
 def corollaries_summary(bound: pd.DataFrame, rates: pd.DataFrame) -> list: # as for the two functions above
@@ -517,7 +518,7 @@ ALT_TEXTS = { # by figure: what it shows, for those who do not see it
                 "row a distiller; below, all ways of training beside each other",
     "figure_own": "Accuracy against images per class under a noise model from outside of the package, a column a rate, "
                   "a row a distiller; below, all ways of training beside each other",
-    "claims": "Every claim of the paper against every baseline: margin, interval and verdict",
+    "claims": "The claims of the paper against several baselines: margin, interval and verdict",
     "corollaries": "The noise rate that Corollary II infers against the true one, a panel a baseline",
     "absorbed": "How much of the noise is left in labels and networks, against images per class",
     "absorbed_matrices": "Transition matrices: of the observed labels, and as synthetic labels and networks hold them",

@@ -90,8 +90,8 @@ def test_the_corollaries_in_words():
                             "test it.")
     assert ("the bound is 26 images a class; above it accuracy still gains +28.0 points, "
             "with sizes up to IPC 50") in sentences[1]
-    assert ("infers a rate in 16 of 16 cases; 4 of them could be correct (not above the true one), and 4 are."
-            in sentences[2]) # 50 images match
+    assert ("infers a rate in 16 of 16 cases (a noise, a method and a baseline each); 4 of them could be correct (not "
+            "above the true one), and 4 are.") in sentences[2] # 50 images match
 
 
 I = np.eye(3)
