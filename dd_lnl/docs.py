@@ -191,6 +191,7 @@ def rules_as_written(source: str) -> dict: # of module `verdicts` -> {claim: cod
 
 FIGURES_OF = { # where the paper says it: the figure's notebook that shows it
     "Experiment I": "figure_2", "Insight I": "corollaries", "Experiment II": "figure_4", "Observation II": "figure_4",
+    "Introduction": "figure_4",
     "Experiment III": "figure_5", "Abstract": "advice"}
 MEASURED_BY = {measurement.claim: name for name, measurement in MEASUREMENTS.items()
                if measurement.claim} # claim: notebook

@@ -192,7 +192,8 @@ SYMMETRIC_CLAIMS = [
           "distilled samples", "Experiment I", falls, unit="decades of IPC", counted=True),
     Claim("other data sets", "Similar trends are observed in Figures 2(b) and (c)",
           "Experiment I", on_datasets(("cifar100", "tinyimagenet"), denoised), SOME),
-    Claim("rate can be read", "offering a way to estimate the proportion of noise in the data",
+    Claim("rate can be read", "This question could potentially be answered by analyzing the results of dataset "
+          "distillation, offering a way to estimate the proportion of noise in the data",
           "Insight I", readable, (("label", "every"),), unit="of the rate", counted=True)]
 
 # %% ../nbs/13b_verdicts.ipynb #9f20ffd3
@@ -207,7 +208,7 @@ ASYMMETRIC_CLAIMS = [
           "Observation II", below(largest(at("asym", (.2, .4)))), ALL, baselines=("clean",)),
     Claim("asymmetric: structure harms", "structured patterns, such as asymmetric noise, can also be absorbed into "
           "the distilled samples, which hinders robust training",
-          "Observation II", below(any_rate("asym")), ALL, baselines=("symmetric",)),
+          "Introduction", below(any_rate("asym")), ALL, baselines=("symmetric",)),
     Claim("asymmetric: DATM keeps up", ONLY_DATM, "Experiment II",
           keeping_up(at("asym", (.2, .4), methods=("datm",))), (*SOME, ("distiller", "every"))),
     Claim("asymmetric: the others do not", ONLY_DATM, "Experiment II",

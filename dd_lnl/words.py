@@ -302,18 +302,18 @@ def bound_summary(bound: pd.DataFrame) -> list: # from `theory.bounds` -> senten
 
 
 def rates_summary(rates: pd.DataFrame) -> str: # from `theory.inferences`; "" where no rate is inferred
-    "How often the rate that Corollary II infers is correct, and its error."
+    "How often the bound of Corollary II holds, and its error as an estimate."
     matched = rates[rates.true.notna()]
     if matched.empty:
         return ""
     error = (matched.inferred - matched.tau_hat).abs().mean()
     constant = (matched.tau_hat - matched.tau_hat.mean()).abs().mean()
     possible = sum(matched.possible)
-    tested = (f"{possible} of them could be correct (not above the true one), and {sum(matched.true)} are" if possible
-              else "with the computed sizes none of them could be correct")
-    return (f"Corollary II infers a rate in {len(matched)} of {len(rates)} cases (a noise, a method and a baseline "
-            f"each); {tested}. Its mean error is {error:.2f}; that of the mean of the true rates, which nobody knows, "
-            f"is {constant:.2f}.")
+    tested = (f"in {possible} of them a computed size allows one that holds (is not above the true rate), and "
+              f"{sum(matched.true)} hold" if possible else "with the computed sizes none of them could hold")
+    return (f"Corollary II gives a lower bound of the rate in {len(matched)} of {len(rates)} cases (a noise, a method "
+            f"and a baseline each); {tested}. Read as an estimate, its mean error is {error:.2f}; that of the mean of "
+            f"the true rates, which nobody knows, is {constant:.2f}.")
 
 
 def corollaries_summary(bound: pd.DataFrame, rates: pd.DataFrame) -> list: # as for the two functions above
@@ -414,8 +414,10 @@ def settings_summary(settings: pd.DataFrame) -> str: # from `findings.beside_rec
     above = settings[settings.outcome == "above"]
     which = [f"{name_of(row.distiller)} at {name_of(row.kind)} noise, {row.label}, IPC {row.ipc}"
              for row in above.itertuples()]
+    by_method = [f"{n} of {name_of(method)}" for method, n in above.distiller.value_counts().items()]
+    sizes = f" ({', '.join(by_method)}, IPC {above.ipc.min()} to {above.ipc.max()})" if len(which) > 6 else ""
     return (f"Of {len(settings)} noisy settings (method, kind, rate and size) {len(above)} distilled sets are surely "
-            f"above all the noisy data under the same recipe, and {counts.get('below', 0)} surely below"
+            f"above all the noisy data under the same recipe{sizes}, and {counts.get('below', 0)} surely below"
             f"{'; above are ' + and_list(which) if 0 < len(which) <= 6 else ''}.")
 
 # %% ../nbs/13c_words.ipynb #4282723d
