@@ -187,7 +187,7 @@ def rate_sentence(frames: dict) -> str: # {data set's name: its records}; "" whe
         return ""
     return f"By noise rate, sets less usual training stopped by held-out noisy labels: {'; '.join(clauses)}."
 
-
+# %% ../nbs/13f_answer.ipynb #b7d83146
 def answer_sentences(frames: dict) -> list: # {data set's name: its records} -> Markdown
     "The question of the paper, answered from records in at most three sentences."
     gaps_of = {name: own for name, frame in frames.items() if (own := mean_gaps(frame))}
