@@ -6,6 +6,7 @@ from conftest import ROOT
 from worlds import always, frame_of, record, world
 
 from dd_lnl.core import InputError
+from dd_lnl.findings import full_costs
 from dd_lnl.results import load, transitions
 from dd_lnl.theory import STEPS, absorbed, bounds, credit, gaps, inferences
 from dd_lnl.words import absorbed_summary, corollaries_summary, credit_summary, headlines
@@ -216,3 +217,11 @@ def test_parts_of_the_records_have_headlines_or_say_what_is_missing():
         except InputError as error:
             assert str(error).endswith(".")
     assert answered
+
+
+def test_all_networks_that_choose_an_epoch_are_paid_for():
+    # Two networks: 10 seconds each with all images, 9 each without a tenth; the fifth of ten epochs is used.
+    records = pd.DataFrame({"wall_s": [38.], "n": [2], "noisy_val_mean": [.9], "noisy_val_epoch": [5],
+                            "curve": [[.5] * 10]})
+    before, each = full_costs(records, "noisy_val")
+    assert (before.item(), each.item()) == pytest.approx((18, 5))
