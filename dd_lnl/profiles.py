@@ -184,6 +184,8 @@ BEYOND = {
     "digits-unabsorb": undone(["digits"], STRUCTURED, seed=[*range(10)], **OWN_SPLIT),
     "cifar-beyond": [*tails(["cifar10"], ["datm", "dance"], REDUCED, imbalance=[1., 50.], seed=0, **PART),
                      *undone(["cifar10"], [dict(noise="asym", tau=.4)], AT_10, seed=0, **PART)],
+    "digits-repeats": grid(["digits"], compared={"datm": AT_LEARNED_STEP[1:], "dance": [], "rcig": []},
+                           noises=[dict(noise="sym", tau=0.)], seed=[0, 1, 2, 3, 4], n_eval=2),
 }
 
 # %% ../nbs/12d_profiles.ipynb #4816badb
