@@ -158,7 +158,7 @@ def efficiency_answer(profile: str, folder="outputs") -> list:
     for rival in (STOPPED, "all data, same recipe"):
         own = table[(table.against == rival) & (table.ipc == size)]
         sets = [f"{method_on(table, row.dataset, row.method)} {networks_text(row.networks)} ({row.points:+.1f}, "
-                f"noises: {row.cases})" for row in own.itertuples()]
+                f"noises: {row.noises})" for row in own.itertuples()]
         if sets:
             sentences.append(f"IPC {size} against {rival}: {', '.join(sets)}")
     if not sentences:
@@ -223,7 +223,7 @@ MEASUREMENTS = { # by notebook
         "When does distilling pay?", "Networks from which on it takes less time than training on everything, by "
         "the seconds in the records, which are rough; in brackets the difference in accuracy, in points, and the "
         "number of noises it is a mean of, clean labels included.",
-        ("digits", "cifar-small"), "dd_lnl reproduce --profile digits", efficiency_answer, "cheaper"),
+        ("digits-seeds", "cifar-small"), "dd_lnl reproduce --profile digits-seeds", efficiency_answer, "cheaper"),
     "human": Measurement(
         "Are human labels like symmetric or like asymmetric noise?", "How far the wrong labels of a class agree: about "
         "0 for symmetric noise, 1 for asymmetric noise.", ("cifar-small",),

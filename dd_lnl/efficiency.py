@@ -36,7 +36,7 @@ AGAINST = { # what a set is compared with: columns of `findings.ways`
 
 
 def break_evens(frame: pd.DataFrame, # records
-               ) -> pd.DataFrame: # dataset, method, ipc, against, seconds, points (set less rival), networks, cases
+               ) -> pd.DataFrame: # dataset, method, ipc, against, seconds, points (set less rival), networks, noises
     "Every distilled set against training on all the data."
     options = ways(frame)
     sets = options[options.family == "distilled images"]
@@ -54,7 +54,7 @@ def break_evens(frame: pd.DataFrame, # records
             rows.append(dict(zip(["dataset", "method", "ipc"], case)) | dict(
                 against=name, before_s=mean.before_s, seconds=mean.seconds, rival_before_s=mean.before_s_rival,
                 rival_seconds=mean.seconds_rival, points=mean.accuracy - mean.accuracy_rival, networks=n,
-                cases=len(own)))
+                noises=len(own[["kind", "label"]].drop_duplicates())))
     if not rows:
         raise InputError("No distilled set and no training on all the data were computed under the same noise and "
                          "seed: see `dd_lnl status`.")
@@ -76,5 +76,5 @@ def efficiency_sentences(table: pd.DataFrame) -> list: # of `break_evens`
         pays = "is cheaper for the first networks only" if np.isnan(row.networks) else pays
         sentences.append(f"{row.dataset}, {row.method}, IPC {row.ipc} against {row.against}: {pays}, at "
                          f"{row.points:+.1f} points ({row.before_s:.0f} s and {row.seconds:.1f} s a network against "
-                         f"{row.rival_before_s:.0f} s and {row.rival_seconds:.1f} s; {row.cases} cases).")
+                         f"{row.rival_before_s:.0f} s and {row.rival_seconds:.1f} s; {row.noises} noises).")
     return sentences

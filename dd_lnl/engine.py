@@ -214,7 +214,7 @@ def run_settings(settings: list, jobs: int, options=()) -> dict: # {setting id: 
 
 # %% ../nbs/16_engine.ipynb #a4a6ef04
 FIGURES = { # notebook: all that a profile must have for it
-    "results": "any", "iterations": "any", "absorbed": "any", "claims": "full", "corollaries": "full",
+    "results": "any", "iterations": "any", "absorbed": "noisy", "claims": "full", "corollaries": "full",
     "credit": "full random", "advice": "full", "efficiency": "full", "answer": "sym full", "figure_1": "sym",
     "figure_2": "sym", "figure_3": "sym", "figure_4": "asym", "figure_5": "other", "figure_own": "own",
     "fidelity": "published", "law": "curve", "tails": "tail", "unabsorb": "correction", "human": "human"}
@@ -247,6 +247,7 @@ def kinds_of(settings: list) -> set:
         "any": usual, "published": is_published, # the paper's numbers without noise are others' too
         "full": any(part.protocol == "full" for part in usual) and any(map(is_set, usual)),
         "random": any(part.distiller == "random" for part in usual),
+        "noisy": any(part.tau != 0 for part in usual),
         "human": any(part.tau is None and not files_of(part.noise) for part in usual), # nobody sets their rate
         "tail": any(part.imbalance > 1 for part in parts),
         "correction": any(part.correction != "none" for part in parts), "curve": has_curves(usual)}

@@ -178,11 +178,11 @@ def at_learned_step(controls: pd.DataFrame) -> pd.DataFrame: # of all protocols
     "DATM's controls, with DATM's step size where all controls of a setting were also trained with it."
     learned = controls[controls.protocol == "datm_lr"].assign(protocol="datm")
     usual = controls[controls.protocol != "datm_lr"]
-    counts = [part.groupby(RUNG, dropna=False).size() for part in (learned, usual)]
-    complete = counts[0].index[counts[0] == counts[1].reindex(counts[0].index)]
-    taken = pd.MultiIndex.from_frame(learned[RUNG]).isin(complete)
-    replaced = pd.MultiIndex.from_frame(usual[RUNG]).isin(complete)
-    return pd.concat([usual[~replaced], learned[taken]])
+    settings, usual_settings = (pd.MultiIndex.from_frame(part[RUNG]) for part in (learned, usual))
+    rungs, usual_rungs = (pd.MultiIndex.from_frame(part[[*RUNG, "rung"]]) for part in (learned, usual))
+    lacking = usual_settings[~usual_rungs.isin(rungs)]
+    replaced = usual_settings.isin(settings) & ~usual_settings.isin(lacking)
+    return pd.concat([usual[~replaced], learned[~settings.isin(lacking)]])
 
 # %% ../nbs/13a_theory.ipynb #877047c6
 def full_rungs(records: pd.DataFrame, # from `labelled`, with percent
@@ -212,6 +212,7 @@ def ladder(frame: pd.DataFrame, # records
     rungs = sets.pivot(index=RUNG, columns="rung", values="percent").reindex(columns=[*STEPS[2:]])
     complete = rungs[["selected", "soft"]].notna().sum(axis=1)
     most = complete.groupby(level=["dataset", "protocol"]).transform("max")
+    agreeing = set(controls.protocol[controls.distiller == "agreement"])
     most = most.mask(most.index.get_level_values("protocol").isin(agreeing), 2) # selection and soft labels, or none
     rungs = rungs[complete == most].join(usual, on=SAME).join(recipe, on=[*SAME, "protocol"])
     return rungs.dropna(subset=["full", "recipe", "fewer", "distilled"])[["full", *STEPS]]

@@ -9,6 +9,8 @@ __all__ = ['HUES', 'MARKERS', 'SPARE_MARKS', 'NO_READING', 'STEP_TICKS', 'FAMILY
            'draw_verdicts', 'figure_verdicts']
 
 # %% ../nbs/14b_theory_figures.ipynb #be6beae2
+from textwrap import fill
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -112,7 +114,8 @@ def draw_inferred(ax, # where to
         if any(abs(rate - other) < .04 for other in named):
             continue
         named.append(rate)
-        ax.annotate(f"IPC {size}", (0, rate), (2, 1), textcoords="offset points", fontsize=5, color=".4", clip_on=True)
+        ax.annotate(f"IPC {size}", (1.06, rate), (0, 2), textcoords="offset points", ha="right", fontsize=5, color=".4",
+                    bbox=dict(fc="w", ec="none", pad=.2), clip_on=True)
     ax.axhline(0, color="k", lw=.6)
     marks = method_marks(rates.distiller)
     for place, (method, (hue, mark)) in enumerate(marks.items()):
@@ -291,7 +294,7 @@ def draw_verdicts(axes, # one a baseline
         ax.axvline(0, color="k", lw=.6, zorder=0)
         ax.set_xscale("symlog", linthresh=1, linscale=.6)
         ax.set(xlim=(-1.5 * FARTHEST, 1.5 * FARTHEST), ylim=(max(places.values()) + .8, -.8),
-               title=COLUMN_NAMES[baseline])
+               title=fill(COLUMN_NAMES[baseline], 16))
         ax.set_xticks([-100, -10, -1, 0, 1, 10, 100], ["−100", "−10", "", "0", "", "10", "100"], fontsize=5.5)
         ax.minorticks_off()
         ax.set_yticks(list(places.values()), [name_of(method) if method != "all" else "" for _, method in places],
@@ -310,9 +313,9 @@ def figure_verdicts(table: pd.DataFrame, # from `verdicts.claims`, one data set
         for claim, own in table.groupby("claim", sort=False):
             rows = [y for (name, _), y in places.items() if name == claim]
             reference = references[claim]
-            beside = f"\n(against {BASELINE_NAMES[reference]})" if reference and reference not in BASELINES else ""
-            axes[0].annotate(claim + beside, (0, np.mean(rows)), (-34, 0), ("axes fraction", "data"), "offset points",
-                             ha="right", va="center", fontsize=6)
+            beside = fill(f"(against {BASELINE_NAMES[reference]})", 30) if reference not in ("", *BASELINES) else ""
+            axes[0].annotate(f"{claim}\n{beside}".strip(), (0, np.mean(rows)), (-34, 0), ("axes fraction", "data"),
+                             "offset points", ha="right", va="center", fontsize=6)
             for ax in axes:
                 ax.axhline(min(rows) - .75, color=".88", lw=.5)
         axes[0].set_xlabel("margin, in the unit of the claim", fontsize=6)

@@ -22,6 +22,7 @@ BEYOND = {"tails", "unabsorb", "law", "efficiency"}
 
 @pytest.mark.parametrize("name, beyond, others", [
     ("digits", {"efficiency"}, {"figure_2", "figure_4", "figure_5", "claims"}),
+    ("digits-repeats", set(), {"figure_2"}),
     ("digits-law", {"law", "efficiency"}, {"figure_2", "claims"}),
     ("digits-tails", {"tails", "efficiency"}, {"figure_2", "claims"}),
     ("digits-unabsorb", {"unabsorb"}, {"figure_2", "figure_4", "figure_5"}),

@@ -81,7 +81,8 @@ def test_no_committed_notebook_ends_with_an_error():
     assert failed == []
 
 
-@pytest.mark.parametrize("name", ["digits", "digits-law", "digits-tails", "digits-unabsorb", "cifar-beyond"])
+@pytest.mark.parametrize("name", ["digits", "digits-seeds", "digits-repeats", "digits-law", "digits-tails",
+                                  "digits-unabsorb", "cifar-beyond"])
 def test_the_present_code_has_made_the_committed_records(name):
     if name.startswith("cifar") and not (data_root()/"cifar10-jpeg.csv").exists():
         pytest.skip("needs the JPEG copy of CIFAR-10")
