@@ -139,8 +139,7 @@ def rests_on(record: dict, needs: str) -> bool: # a value of FIGURES
     is_usual = is_balanced and is_plain
     noise = record["noise"] if record["noise"] in ("sym", "asym") else "other"
     shown_in = {
-        "any": is_usual, "published": is_usual, "full": is_usual, "random": is_usual, "human": is_usual,
-        noise: is_usual,
+        **dict.fromkeys(["any", "noisy", "published", "full", "random", "human", noise], is_usual),
         "tail": is_plain, "correction": is_balanced,
         "curve": is_usual and noise == "sym" and record["distiller"] == record["protocol"] != "full"}
     return all(shown_in.get(need, False) for need in needs.split())

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CELL', 'FEWEST', 'DRAWN', 'BY_EXPERTS', 'SET_SHARES', 'FALSE_ALARMS', 'GROUPINGS', 'numbers_of', 'degrees_of_line',
-           'moderated', 'origin_of', 'paired', 'kind_name', 'sums_of_kind', 'kinds_of_cells']
+           'over_seeds_pooled', 'moderated', 'origin_of', 'paired', 'kind_name', 'sums_of_kind', 'kinds_of_cells']
 
 # %% ../nbs/16c_tolerance.ipynb #abd5d2ca
 import numpy as np
@@ -53,6 +53,17 @@ def degrees_of_line(scatter: float, # variance of log variances around the line
 FEWEST = 10 # numbers that a line is fitted to; fewer stand for themselves
 
 
+def over_seeds_pooled(numbers: pd.DataFrame, # from `numbers_of`
+                      floor: float, # the smallest variance
+                     ) -> tuple: # variances and their degrees of freedom, one a row
+    "The variances between networks, together with those of cells that have another seed only."
+    own, dof = numbers.variance.fillna(0).clip(lower=floor), numbers.n - 1.
+    setting = [numbers.cell.str.replace(r"_seed\d+", "", regex=True), numbers.choice]
+    pooled_dof = dof.groupby(setting).transform("sum")
+    pooled = (dof * own).groupby(setting).transform("sum") / pooled_dof
+    return pooled.where(pooled_dof > 0, own), pooled_dof
+
+
 def moderated(numbers: pd.DataFrame) -> pd.DataFrame: # from `numbers_of`; adds sd (of one network, in points) and dof
     "The standard deviation of the networks of each cell, shrunk towards the line."
     several = numbers[numbers.n > 1]
@@ -60,13 +71,12 @@ def moderated(numbers: pd.DataFrame) -> pd.DataFrame: # from `numbers_of`; adds 
         raise InputError("Every committed cell has one network, so nobody knows how far networks spread: compute them "
                          "with n_eval of 2 or more.")
     floor = numbers.step.min()**2 if numbers.step.notna().any() else 0.
-    variance = numbers.variance.fillna(0).clip(lower=floor)
-    dof = numbers.n - 1.
+    variance, dof = over_seeds_pooled(numbers, floor)
     if len(several) < FEWEST:
         return numbers.assign(sd=np.sqrt(variance), dof=dof)
     accuracy = (numbers["mean"] / 100).clip(.005, .995)
     x = np.log(accuracy * (1 - accuracy))
-    known = numbers.n > 1
+    known = dof > 0
     log_variance = np.log(variance[known]) - digamma(dof[known] / 2) + np.log(dof[known] / 2)
     slope, level = np.polyfit(x[known], log_variance, 1)
     scatter = (log_variance - level - slope * x[known]).var(ddof=2)
