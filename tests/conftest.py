@@ -14,6 +14,13 @@ if not torch.cuda.is_available():
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_collection_modifyitems(items):
+    "The tests of a file share fixtures and run in one process; chapters share none and run in any."
+    for item in items:
+        if item.path.name != "test_chapters.py":
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+
+
 def nbdev(command, folder):
     "Run an nbdev command in `folder`; nbdev_export does nothing where IN_TEST is set."
     env = {k: v for k, v in os.environ.items() if k != "IN_TEST"}
