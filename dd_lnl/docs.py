@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['DIRECTIVE', 'UNSEEN', 'HEADING_OF_ANOTHER', 'LONGEST', 'GLOSSARY', 'FIGURES_OF', 'MEASURED_BY', 'ADDRESS', 'SECTIONS',
-           'ORDER_OF_SECTIONS', 'FORMULAS', 'DOCS_CONF', 'readable_page', 'with_sphinx_links', 'title_and_subtitle',
-           'signature_of', 'public_nodes', 'as_prose', 'described_name', 'api_page', 'glossary_page',
-           'rules_as_written', 'cells_behind', 'commands_for', 'claim_verdicts', 'claim_on_profile', 'claims_page',
-           'findings_page', 'points_in_full', 'gallery', 'linked_files', 'texts_of', 'link_replacer', 'executed_pages',
-           'report_page', 'section_page', 'notebook_pages', 'sections', 'reference_pages', 'result_pages', 'first_page',
-           'write_pages', 'write_with_links', 'build_docs']
+           'ORDER_OF_SECTIONS', 'FIRST', 'FORMULAS', 'DOCS_CONF', 'readable_page', 'with_sphinx_links',
+           'title_and_subtitle', 'signature_of', 'public_nodes', 'as_prose', 'described_name', 'api_page',
+           'glossary_page', 'rules_as_written', 'cells_behind', 'commands_for', 'claim_verdicts', 'claim_on_profile',
+           'on_profiles', 'claims_page', 'findings_page', 'points_in_full', 'gallery_page', 'linked_files', 'texts_of',
+           'link_replacer', 'executed_pages', 'report_page', 'section_page', 'notebook_pages', 'sections',
+           'reference_pages', 'result_pages', 'first_page', 'write_pages', 'write_with_links', 'build_docs']
 
 # %% ../nbs/14d_docs.ipynb #cc0617e1
 import ast, os, re, shutil
@@ -26,8 +26,8 @@ from .report import (CONF, STYLE, entitled, executed_notebooks, folded, front, h
 from .results import load, transitions
 from .theory import gaps
 from .verdicts import CLAIMS, FROZEN, claims
-from .words import (ALT_TEXTS, BASELINE_NAMES, as_markdown, bullets, figure_of, headlines, interval_text,
-                          markdown_table, name_of, outcome, profile_options)
+from .words import (ALT_TEXTS, BASELINE_NAMES, and_list, as_markdown, bullets, figure_of, headlines,
+                          interval_text, markdown_table, name_of, outcome, profile_options)
 
 # %% ../nbs/14d_docs.ipynb #e5be6aed
 DIRECTIVE = re.compile(r"^#\| *(\w+).*\n?", re.M)
@@ -238,6 +238,16 @@ def claim_on_profile(claim, profile: str, frame: pd.DataFrame, table: pd.DataFra
     return "\n\n".join(parts)
 
 # %% ../nbs/14d_docs.ipynb #b9fbdc32
+def on_profiles(claim, profiles: dict, # as for `claims_page`
+                tables: dict, # {name: from `verdicts.claims`}
+               ) -> list: # of Markdown
+    "One claim on all profiles, those that say nothing on it in one line."
+    silent = [name for name, table in tables.items() if (table.why[table.claim == claim.name] == "not computed").all()]
+    parts = [claim_on_profile(claim, name, frame, tables[name], pages)
+             for name, (frame, pages) in profiles.items() if name not in silent]
+    return [*parts, f"Not computed in {and_list(silent)}."] if silent else parts
+
+
 def claims_page(profiles: dict, # {name: (records, names of its notebooks)}
                 rules: dict, # from `rules_as_written`
                 folder: Path) -> str: # where all profiles' outputs lie -> Markdown
@@ -253,8 +263,8 @@ def claims_page(profiles: dict, # {name: (records, names of its notebooks)}
         parts.append(f"```python\n{rules.get(claim.name) or 'rule = None # none was frozen; it is measured'}\n```")
         if claim.name in MEASURED_BY:
             parts.append(measured_list(folder, names=[MEASURED_BY[claim.name]], missing=True))
-        parts += [claim_on_profile(claim, profile, frame, tables[profile], pages)
-                  for profile, (frame, pages) in judged.items() if claim.rule]
+        if claim.rule:
+            parts += on_profiles(claim, judged, tables)
     return "\n\n".join(parts) + "\n"
 
 # %% ../nbs/14d_docs.ipynb #c08c46f0
@@ -273,7 +283,7 @@ def findings_page(profiles: dict, # {name: (records, names of its notebooks)}
                   f"*{answer_note(by_dataset)}*"]
         parts += points_in_full(profile, folder, frame)
         parts.append(f"All figures, every number and its run: [report of {profile}](outputs/{profile}/report.md).")
-    return "\n\n".join([*parts, "## Gallery", *gallery(profiles, folder)]) + "\n"
+    return "\n\n".join([*parts, "All figures of all profiles are in the [gallery](gallery.md)."]) + "\n"
 
 
 def points_in_full(profile: str, folder: Path, frame: pd.DataFrame) -> list: # of Markdown
@@ -284,16 +294,16 @@ def points_in_full(profile: str, folder: Path, frame: pd.DataFrame) -> list: # o
         return [f"Too few records for the other questions ({in_table(str(error).splitlines()[0].rstrip('.'))})."]
 
 
-def gallery(profiles: dict, folder: Path) -> list: # of Markdown
+def gallery_page(profiles: dict, folder: Path) -> str: # as for `findings_page`
     "Every figure of every profile with its caption, in a reader's order."
-    parts = []
+    parts = ["# Gallery"]
     for name in in_reading_order(ALT_TEXTS):
         for profile, (frame, _) in profiles.items():
             for png in sorted((folder/profile/"figures").glob(f"{name}*.png")):
                 if figure_of(png.stem) == name:
                     parts += [f"**{profile}, {png.stem.replace('_', ' ')}**",
                               as_markdown(png.stem, f"outputs/{profile}", frame)]
-    return parts
+    return "\n\n".join(parts) + "\n"
 
 # %% ../nbs/14d_docs.ipynb #5a941ccd
 ADDRESS = re.compile(r"\]\(<?([^()\s#>]+)|<img[^>]*?src=\"([^\"]+)\"")
@@ -398,11 +408,14 @@ def result_pages(root: Path, profiles: dict) -> dict: # {name: (records, names o
                profiles.items()]
     lead = "A report a profile: its figures, all its numbers, and behind each number the notebook that computed it."
     return texts | {Path("findings.md"): findings_page(profiles, root/"outputs"),
+                    Path("gallery.md"): gallery_page(profiles, root/"outputs"),
                     Path("claims.md"): claims_page(profiles, rules, root/"outputs"),
                     Path("results.md"): section_page("Results", lead, entries)}
 
 # %% ../nbs/14d_docs.ipynb #9f4b7935
-ORDER_OF_SECTIONS = ("findings", "claims", "results", "howto", "chapters", "reference", "glossary", "experiments")
+ORDER_OF_SECTIONS = ("findings", "claims", "gallery", "results", "howto", "chapters", "reference", "glossary",
+                     "experiments")
+FIRST = ("digits-seeds", "cifar-small") # the profiles of the first page
 
 
 def first_page(readme: str, texts: dict) -> str: # {path: Markdown of the other pages}
@@ -413,7 +426,8 @@ def first_page(readme: str, texts: dict) -> str: # {path: Markdown of the other 
 
 def write_pages(root: Path, source: Path): # the repository; an empty folder
     "Write what Sphinx makes the site of."
-    names = sorted(path.parent.name for path in (root/"outputs").glob("*/records"))
+    names = {path.parent.name for path in (root/"outputs").glob("*/records")}
+    names = [*(name for name in FIRST if name in names), *sorted(names - {*FIRST})]
     notebooks, profiles = notebook_pages(root), {}
     pages = {path: notebook for own in notebooks.values() for path, notebook in own.items()}
     for profile in names:

@@ -12,8 +12,8 @@ from dd_lnl.verdicts import CLAIMS
 
 pytestmark = pytest.mark.filterwarnings( # of Sphinx, about its extensions
     "ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
-SAMPLE = ["index", "findings", "claims", "glossary", "chapters", "reference", "results", "nbs/02_noise", "nbs/08_dance",
-          "nbs/13b_verdicts", "nbs/16_engine", "api/verdicts", "api/core", "outputs/digits/report",
+SAMPLE = ["index", "findings", "gallery", "claims", "glossary", "chapters", "reference", "results", "nbs/02_noise",
+          "nbs/08_dance", "nbs/13b_verdicts", "nbs/16_engine", "api/verdicts", "api/core", "outputs/digits/report",
           "outputs/digits/notebooks/figure_2", "outputs/digits/notebooks/results", "genindex"]
 
 
