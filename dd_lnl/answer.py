@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SIZE', 'NOISE', 'LEVEL', 'BESIDE', 'USUAL', 'AUGMENTED_ROW', 'COMPARED_WITH', 'CERTAINTY', 'VERDICTS', 'QUESTIONS',
            'UNIT_NAMES', 'cases_of', 'mean_gaps', 'noises_of', 'rates_text', 'means_over', 'short_answer',
-           'points_text', 'range_text', 'standing', 'standing_text', 'standing_bold', 'structure_gaps',
+           'points_text', 'range_text', 'standing', 'standing_text', 'standing_bold', 'structure_cases',
            'structure_text', 'structure_sentence', 'beside_text', 'rate_sentence', 'answer_sentences', 'answer_scope',
            'answer_text', 'ways_in_rows', 'answer_column', 'answer_table', 'by_kind', 'iterations_of', 'answer_note',
            'gap_table', 'compared_text', 'other_noise_text', 'clauses_text', 'verdicts_text', 'answer_or_nothing',
@@ -120,37 +120,42 @@ def standing_bold(values) -> str: # points
     return f"**{' or '.join(standing(values))}**"
 
 # %% ../nbs/13f_answer.ipynb #d44e452d
-def structure_gaps(frame: pd.DataFrame) -> tuple: # {method: points} of sets, of all the data ({}: none); labels
+def structure_cases(frame: pd.DataFrame) -> tuple: # of sets, of all the data: protocol, label, share, seed, difference
     "Asymmetric noise less symmetric noise with as many wrong labels: sets of SIZE images, and their recipes."
-    cases = at_equal_share(frame, "asym", "sym")
+    cases = at_equal_share(frame, "asym", "sym").sort_values("share", kind="stable")
     sets = cases[(cases.distiller == cases.protocol) & (cases.ipc == SIZE)]
-    recipes = cases[cases.distiller == "full"].merge(sets[["protocol", "label", "seed"]])
-    of_sets, of_recipes = (own.groupby("protocol", sort=False).difference.mean().to_dict() for own in (sets, recipes))
-    return of_sets, of_recipes, list(sets.sort_values("share").label)
+    return sets, cases[cases.distiller == "full"].merge(sets[["protocol", "label", "seed"]])
 
 
 def structure_text(frame: pd.DataFrame) -> str: # "" without records
-    "`structure_gaps` in words."
-    of_sets, of_recipes, labels = structure_gaps(frame)
-    if not of_sets:
-        return ""
-    ways_there = {f"sets of {SIZE} images": of_sets, "all the noisy data under the same recipes": of_recipes}
-    clauses = [f"{way} {standing_bold(gaps.values())}: {points_text(gaps)}" for way, gaps in ways_there.items() if gaps]
-    return f"{'; '.join(clauses)} ({rates_text(labels)})"
+    "`structure_cases` in words that hold noise by noise, and means over noises."
+    ways_there = dict(zip((f"sets of {SIZE} images", "all the noisy data under the same recipes"),
+                          structure_cases(frame)))
+    clauses = []
+    for way, cases in ways_there.items():
+        if len(cases):
+            words = standing_bold(cases.groupby(["protocol", "label"]).difference.mean())
+            means = cases.groupby("protocol").difference.mean().to_dict()
+            clauses.append(f"{way} {words}: {points_text(means)} ({rates_text(cases.label)})")
+    return "; ".join(clauses)
 
 
 def structure_sentence(frames: dict) -> str: # {data set's name: its records}; "" where no record tells
-    "The effect of structured noise, compared with symmetric noise with as many wrong labels."
+    "The effect of structured noise, compared with symmetric noise with as many wrong labels, by rate."
     clauses = []
     for name, frame in frames.items():
-        of_sets, of_recipes, labels = structure_gaps(frame)
-        if of_sets:
-            beside = f"; all the noisy data: {range_text(of_recipes.values())}" if of_recipes else ""
-            clauses.append(f"by {range_text(of_sets.values())} points on {name} ({rates_text(labels)}{beside})")
+        of_sets, of_recipes = (cases.groupby(["label", "protocol"], sort=False).difference.mean()
+                               for cases in structure_cases(frame))
+        at_rates = []
+        for label in of_sets.index.unique("label"):
+            beside = f" (all the noisy data: {range_text(of_recipes[label])})" if label in of_recipes else ""
+            at_rates.append(f"by {range_text(of_sets[label])} at {label}{beside}")
+        if at_rates:
+            clauses.append(f"on {name} {and_list(at_rates)}")
     if not clauses:
         return ""
     return ("Wrong labels that follow a pattern (asymmetric noise) change the accuracy of sets, compared with as many "
-            f"wrong labels without one, {and_list(clauses)}.")
+            f"wrong labels without one, {'; '.join(clauses)}.")
 
 # %% ../nbs/13f_answer.ipynb #5e862a7d
 BESIDE = { # baseline: what it is, for readers of the first page
@@ -173,7 +178,7 @@ def beside_text(baseline: str, # in BESIDE
 
 
 def rate_sentence(frames: dict) -> str: # {data set's name: its records}; "" where no record tells
-    "How sets stand beside training stopped by noisy labels at the lowest and at the highest rate."
+    "How sets stand beside training stopped by noisy labels at each rate."
     clauses = []
     for name, frame in frames.items():
         whole = mean_gaps(frame).get("noisy_val", {})
@@ -181,8 +186,7 @@ def rate_sentence(frames: dict) -> str: # {data set's name: its records}; "" whe
         gaps_of = cases[cases.distiller.isin(whole)].groupby(["label", "distiller"], sort=False).gap.mean()
         labels = list(gaps_of.index.unique("label"))
         if len(labels) > 1:
-            ends = [f"{range_text(gaps_of[label])} at {label}" for label in (labels[0], labels[-1])]
-            clauses.append(f"{and_list(ends)} on {name}")
+            clauses.append(f"on {name} {and_list([f'{range_text(gaps_of[label])} at {label}' for label in labels])}")
     if not clauses:
         return ""
     return f"By noise rate, sets less usual training stopped by held-out noisy labels: {'; '.join(clauses)}."
@@ -350,8 +354,8 @@ def verdicts_text(frame: pd.DataFrame) -> str: # "" where nothing can be tested
         counts = ["not computed"] if (own.why == "not computed").all() else counts
         clauses.append(f"against {BASELINE_NAMES[baseline]} {and_list(counts)}")
     median = table.detectable[table.unit == "points"].median()
-    return (f"{'; '.join(clauses)}. In half of these tests an effect has to exceed {median:.0f} points to be found "
-            "with a probability of 80 %")
+    return (f"{'; '.join(clauses)}. In half of those whose margin is in points an effect has to exceed "
+            f"{median:.0f} points to be found with a probability of 80 %")
 
 
 QUESTIONS = { # question: (what the numbers are, records and transition matrices -> text)
