@@ -16,7 +16,7 @@ artifact: .venv/ready
 	@[ ! -d outputs/$(basename $(notdir $(PROFILE)))/superseded/records ] || $(BIN)/dd_lnl verify --profile $(PROFILE)
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 docs: .venv/ready
 	$(BIN)/python -c "from dd_lnl.docs import build_docs; print(build_docs())"

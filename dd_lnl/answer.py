@@ -339,7 +339,8 @@ def clauses_text(clauses: list) -> str: # of (text, rates)
     return "; ".join(f"{text} ({rates})" for text, rates in clauses)
 
 # %% ../nbs/13f_answer.ipynb #4c0243e2
-VERDICTS = ("holds", "undecided", "contradicted", "not testable")
+VERDICTS = {"holds": "hold", "undecided": "undecided", "contradicted": "contradicted",
+            "not testable": "not testable"} # in the plural, in a reader's order
 
 
 def verdicts_text(frame: pd.DataFrame) -> str: # "" where nothing can be tested
@@ -350,9 +351,10 @@ def verdicts_text(frame: pd.DataFrame) -> str: # "" where nothing can be tested
         return "" # with one seed
     clauses = []
     for baseline, own in table.groupby("baseline", sort=False):
-        counts = [f"{(own.verdict == verdict).sum()} {verdict}" for verdict in VERDICTS if verdict in set(own.verdict)]
+        counts = [f"{(own.verdict == verdict).sum()} {words}" for verdict, words in VERDICTS.items()
+                  if verdict in set(own.verdict)]
         counts = ["not computed"] if (own.why == "not computed").all() else counts
-        clauses.append(f"against {BASELINE_NAMES[baseline]} {and_list(counts)}")
+        clauses.append(f"against {BASELINE_NAMES[baseline]} {', '.join(counts)}")
     median = table.detectable[table.unit == "points"].median()
     return (f"{'; '.join(clauses)}. In half of those whose margin is in points an effect has to exceed "
             f"{median:.0f} points to be found with a probability of 80 %")
@@ -419,18 +421,24 @@ def findings_table(rows: dict) -> str: # from `findings_rows` -> Markdown
 # %% ../nbs/13f_answer.ipynb #46693fdc
 def seeds_note(frame: pd.DataFrame) -> str: # records of one data set
     "A note on the number of seeds, and comparisons of single settings."
-    return (f"There are {frame.seed.nunique()} seeds on {name_of(frame.dataset.iloc[0])}. Single settings, with a "
-            f"correction of their own, are easier to decide than sentences. {settings_summary(beside_recipe(frame))}")
+    return (f"Seeds on {name_of(frame.dataset.iloc[0])}: {frame.seed.nunique()}. A single setting decides more easily "
+            f"than a sentence on many. {settings_summary(beside_recipe(frame))}")
 
 
 def always_holding(table: pd.DataFrame) -> str: # from `verdicts.claims`
     "The sentences of the paper that hold with every method and baseline."
     tested = table[table.baseline != ""]
-    own = tested[(tested.verdict == "holds").groupby(tested.claim).transform("all")].drop_duplicates("claim")
-    return and_list([f"*{row.claim}*, “{row.sentence}”" for row in own.itertuples()] or ["none"])
+    own = tested.claim[(tested.verdict == "holds").groupby(tested.claim).transform("all")].unique()
+    names = []
+    for claim in own:
+        rows = tested[tested.claim == claim]
+        beside = and_list([BASELINE_NAMES[name] for name in rows.baseline.unique()])
+        random = ", random images do it too" if (rows.random == "holds").all() else ""
+        names.append(f"*{claim}* (against {beside}{random})")
+    return and_list(names or ["none"])
 
 
-UNIT_NAMES = {"s": "seconds for one network"} # of margins
+UNIT_NAMES = {"s": "seconds for one network", "decades of IPC": "powers of ten of images a class"} # of margins
 
 
 def contradictions(table: pd.DataFrame) -> str: # from `verdicts.claims` -> a Markdown list, "" where there are none

@@ -152,15 +152,17 @@ def networks_text(networks: float) -> str: # from `efficiency.break_even`
 
 def efficiency_answer(profile: str, folder="outputs") -> list:
     "From how many networks on a set of SIZE images a class, or of the largest size there is, pays."
-    table = break_evens(load(profile, folder))
+    frame = load(profile, folder)
+    table, networks = break_evens(frame), frame.n[frame.distiller == "full"].max()
     size = SIZE if SIZE in set(table.ipc) else table.ipc.max()
     sentences = []
     for rival in (STOPPED, "all data, same recipe"):
         own = table[(table.against == rival) & (table.ipc == size)]
-        sets = [f"{method_on(table, row.dataset, row.method)} {networks_text(row.networks)} ({row.points:+.1f}, "
-                f"noises: {row.noises})" for row in own.itertuples()]
+        sets = [f"{method_on(table, row.dataset, row.method)} {networks_text(row.networks)} "
+                f"({round(row.points, 1) + 0.:+.1f}, noises: {row.noises})" for row in own.itertuples()]
         if sets:
-            sentences.append(f"IPC {size} against {rival}: {', '.join(sets)}")
+            chosen_by = f", whose epoch {networks} networks choose" * (rival == STOPPED)
+            sentences.append(f"IPC {size} against {rival}{chosen_by}: {', '.join(sets)}")
     if not sentences:
         raise InputError(f"Profile {profile!r} has no set of IPC {size} beside training on all the data.")
     return sentences

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DIRECTIVE', 'UNSEEN', 'HEADING_OF_ANOTHER', 'LONGEST', 'GLOSSARY', 'FIGURES_OF', 'MEASURED_BY', 'ADDRESS', 'SECTIONS',
-           'ORDER_OF_SECTIONS', 'FIRST', 'FORMULAS', 'DOCS_CONF', 'readable_page', 'with_sphinx_links',
+           'ORDER_OF_SECTIONS', 'FIRST_PAGE', 'FORMULAS', 'DOCS_CONF', 'readable_page', 'with_sphinx_links',
            'title_and_subtitle', 'signature_of', 'public_nodes', 'as_prose', 'described_name', 'api_page',
            'glossary_page', 'rules_as_written', 'cells_behind', 'commands_for', 'claim_verdicts', 'claim_on_profile',
            'on_profiles', 'claims_page', 'findings_page', 'points_in_full', 'gallery_page', 'linked_files', 'texts_of',
@@ -238,11 +238,12 @@ def claim_on_profile(claim, profile: str, frame: pd.DataFrame, table: pd.DataFra
     return "\n\n".join(parts)
 
 # %% ../nbs/14d_docs.ipynb #b9fbdc32
-def on_profiles(claim, profiles: dict, # as for `claims_page`
+def on_profiles(claim, profiles: dict, # as for `claims_page`, of those with the usual training
                 tables: dict, # {name: from `verdicts.claims`}
                ) -> list: # of Markdown
     "One claim on all profiles, those that say nothing on it in one line."
-    silent = [name for name, table in tables.items() if (table.why[table.claim == claim.name] == "not computed").all()]
+    whys = {name: table.why[table.claim == claim.name] for name, table in tables.items()}
+    silent = [name for name, why in whys.items() if set(why) == {"not computed"}]
     parts = [claim_on_profile(claim, name, frame, tables[name], pages)
              for name, (frame, pages) in profiles.items() if name not in silent]
     return [*parts, f"Not computed in {and_list(silent)}."] if silent else parts
@@ -415,7 +416,7 @@ def result_pages(root: Path, profiles: dict) -> dict: # {name: (records, names o
 # %% ../nbs/14d_docs.ipynb #9f4b7935
 ORDER_OF_SECTIONS = ("findings", "claims", "gallery", "results", "howto", "chapters", "reference", "glossary",
                      "experiments")
-FIRST = ("digits-seeds", "cifar-small") # the profiles of the first page
+FIRST_PAGE = ("digits-seeds", "cifar-small") # its profiles
 
 
 def first_page(readme: str, texts: dict) -> str: # {path: Markdown of the other pages}
@@ -427,7 +428,7 @@ def first_page(readme: str, texts: dict) -> str: # {path: Markdown of the other 
 def write_pages(root: Path, source: Path): # the repository; an empty folder
     "Write what Sphinx makes the site of."
     names = {path.parent.name for path in (root/"outputs").glob("*/records")}
-    names = [*(name for name in FIRST if name in names), *sorted(names - {*FIRST})]
+    names = [*(name for name in FIRST_PAGE if name in names), *sorted(names - {*FIRST_PAGE})]
     notebooks, profiles = notebook_pages(root), {}
     pages = {path: notebook for own in notebooks.values() for path, notebook in own.items()}
     for profile in names:

@@ -134,10 +134,10 @@ def transitions(profile: str, # name of the profile
                 folder="outputs", # where all profiles' outputs lie
                ) -> pd.DataFrame: # the records' plain fields, and MATRICES: (C, C) arrays, None where there is none
     "The transition matrices in a profile's records; none where the clean labels are unknown, or above 20 classes."
-    frame, here = load(profile, folder), home(profile, folder)/"records"
+    frame, records_folder = load(profile, folder), home(profile, folder)/"records"
     records = []
     for fields in frame.to_dict("records"):
-        matrices = read_json(here/f"{fields['cell']}.json").get("transition")
+        matrices = read_json(records_folder/f"{fields['cell']}.json").get("transition")
         if matrices:
             arrays = {name: np.array(matrices[name]) if name in matrices else None for name in MATRICES}
             records.append(fields | arrays)

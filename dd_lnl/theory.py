@@ -180,9 +180,9 @@ def at_learned_step(controls: pd.DataFrame) -> pd.DataFrame: # of all protocols
     usual = controls[controls.protocol != "datm_lr"]
     settings, usual_settings = (pd.MultiIndex.from_frame(part[RUNG]) for part in (learned, usual))
     rungs, usual_rungs = (pd.MultiIndex.from_frame(part[[*RUNG, "rung"]]) for part in (learned, usual))
-    lacking = usual_settings[~usual_rungs.isin(rungs)]
-    replaced = usual_settings.isin(settings) & ~usual_settings.isin(lacking)
-    return pd.concat([usual[~replaced], learned[~settings.isin(lacking)]])
+    incomplete = usual_settings[~usual_rungs.isin(rungs)] # not every control has DATM's step size
+    replaced = usual_settings.isin(settings) & ~usual_settings.isin(incomplete)
+    return pd.concat([usual[~replaced], learned[~settings.isin(incomplete)]])
 
 # %% ../nbs/13a_theory.ipynb #877047c6
 def full_rungs(records: pd.DataFrame, # from `labelled`, with percent
@@ -212,7 +212,7 @@ def ladder(frame: pd.DataFrame, # records
     rungs = sets.pivot(index=RUNG, columns="rung", values="percent").reindex(columns=[*STEPS[2:]])
     complete = rungs[["selected", "soft"]].notna().sum(axis=1)
     most = complete.groupby(level=["dataset", "protocol"]).transform("max")
-    agreeing = set(controls.protocol[controls.distiller == "agreement"])
+    agreeing = set(controls.protocol[controls.distiller == "agreement"]) # datm for datm_lr
     most = most.mask(most.index.get_level_values("protocol").isin(agreeing), 2) # selection and soft labels, or none
     rungs = rungs[complete == most].join(usual, on=SAME).join(recipe, on=[*SAME, "protocol"])
     return rungs.dropna(subset=["full", "recipe", "fewer", "distilled"])[["full", *STEPS]]

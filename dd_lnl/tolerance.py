@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CELL', 'FEWEST', 'DRAWN', 'BY_EXPERTS', 'SET_SHARES', 'FALSE_ALARMS', 'GROUPINGS', 'numbers_of', 'degrees_of_line',
-           'over_seeds_pooled', 'moderated', 'origin_of', 'paired', 'kind_name', 'sums_of_kind', 'kinds_of_cells']
+           'pooled', 'towards_line', 'moderated', 'origin_of', 'paired', 'kind_name', 'sums_of_kind', 'kinds_of_cells']
 
 # %% ../nbs/16c_tolerance.ipynb #abd5d2ca
 import numpy as np
@@ -50,40 +50,47 @@ def degrees_of_line(scatter: float, # variance of log variances around the line
     return brentq(lambda d: polygamma(1, d / 2) - excess, lowest, highest)
 
 # %% ../nbs/16c_tolerance.ipynb #b75759c7
-FEWEST = 10 # numbers that a line is fitted to; fewer stand for themselves
+FEWEST = 10 # settings that a line is fitted to; fewer stand for themselves
 
 
-def over_seeds_pooled(numbers: pd.DataFrame, # from `numbers_of`
-                      floor: float, # the smallest variance
-                     ) -> tuple: # variances and their degrees of freedom, one a row
-    "The variances between networks, together with those of cells that have another seed only."
-    own, dof = numbers.variance.fillna(0).clip(lower=floor), numbers.n - 1.
-    setting = [numbers.cell.str.replace(r"_seed\d+", "", regex=True), numbers.choice]
-    pooled_dof = dof.groupby(setting).transform("sum")
-    pooled = (dof * own).groupby(setting).transform("sum") / pooled_dof
-    return pooled.where(pooled_dof > 0, own), pooled_dof
-
-
-def moderated(numbers: pd.DataFrame) -> pd.DataFrame: # from `numbers_of`; adds sd (of one network, in points) and dof
-    "The standard deviation of the networks of each cell, shrunk towards the line."
-    several = numbers[numbers.n > 1]
-    if several.empty:
-        raise InputError("Every committed cell has one network, so nobody knows how far networks spread: compute them "
-                         "with n_eval of 2 or more.")
-    floor = numbers.step.min()**2 if numbers.step.notna().any() else 0.
-    variance, dof = over_seeds_pooled(numbers, floor)
-    if len(several) < FEWEST:
-        return numbers.assign(sd=np.sqrt(variance), dof=dof)
+def pooled(numbers: pd.DataFrame, # from `numbers_of`
+           floor: float, # the smallest variance
+          ) -> tuple: # a row a setting: variance, dof, x (of the line); and the row of every number
+    "The spread of the networks of every setting, all of its seeds together."
     accuracy = (numbers["mean"] / 100).clip(.005, .995)
-    x = np.log(accuracy * (1 - accuracy))
-    known = dof > 0
+    dof = numbers.n - 1.
+    own = numbers.variance.fillna(0).clip(lower=floor)
+    parts = pd.DataFrame({"x": np.log(accuracy * (1 - accuracy)), "own": own, "dof": dof, "sum": dof * own})
+    setting = [numbers.cell.str.replace(r"_seed\d+", "", regex=True), numbers.choice]
+    by_setting = parts.groupby(setting, sort=False)
+    settings = by_setting.agg({"x": "mean", "own": "mean", "dof": "sum", "sum": "sum"})
+    variance = (settings["sum"] / settings.dof).where(settings.dof > 0, settings.own)
+    return settings.assign(variance=variance)[["variance", "dof", "x"]], by_setting.ngroup().to_numpy()
+
+
+def towards_line(settings: pd.DataFrame) -> pd.DataFrame: # from `pooled`; variance and dof changed
+    "Variances that are shrunk towards a line in x."
+    known = settings.dof > 0
+    variance, dof, x = settings.variance, settings.dof, settings.x
     log_variance = np.log(variance[known]) - digamma(dof[known] / 2) + np.log(dof[known] / 2)
     slope, level = np.polyfit(x[known], log_variance, 1)
     scatter = (log_variance - level - slope * x[known]).var(ddof=2)
     more = degrees_of_line(scatter, dof[known].to_numpy())
     line = np.exp(level + slope * x + digamma(more / 2) - np.log(more / 2))
-    shrunk = (more * line + dof * variance) / (more + dof)
-    return numbers.assign(sd=np.sqrt(shrunk.clip(lower=floor)), dof=more + dof)
+    return settings.assign(variance=(more * line + dof * variance) / (more + dof), dof=more + dof)
+
+
+def moderated(numbers: pd.DataFrame) -> pd.DataFrame: # from `numbers_of`; adds sd (of one network, in points) and dof
+    "The standard deviation of the networks of each cell, shrunk towards the line."
+    if not (numbers.n > 1).any():
+        raise InputError("Every committed cell has one network, so nobody knows how far networks spread: compute them "
+                         "with n_eval of 2 or more.")
+    floor = numbers.step.min()**2 if numbers.step.notna().any() else 0.
+    settings, row = pooled(numbers, floor)
+    if (settings.dof > 0).sum() >= FEWEST:
+        settings = towards_line(settings)
+    own = settings.iloc[row].set_axis(numbers.index)
+    return numbers.assign(sd=np.sqrt(own.variance.clip(lower=floor)), dof=own.dof)
 
 # %% ../nbs/16c_tolerance.ipynb #cf016c32
 DRAWN = ("full", "random") # the same training images on every machine

@@ -412,13 +412,13 @@ def settings_summary(settings: pd.DataFrame) -> str: # from `findings.beside_rec
     "The number of sets that are surely better, or worse, than all the data under their own recipe."
     counts = settings.outcome.value_counts()
     above = settings[settings.outcome == "above"]
-    which = [f"{name_of(row.distiller)} at {name_of(row.kind)} noise, {row.label}, IPC {row.ipc}"
-             for row in above.itertuples()]
+    which = [f"{name_of(method)} at {name_of(kind)} noise, {label}, IPC {and_list(own.ipc)}"
+             for (method, kind, label), own in above.groupby(["distiller", "kind", "label"], sort=False)]
     by_method = [f"{n} of {name_of(method)}" for method, n in above.distiller.value_counts().items()]
-    sizes = f" ({', '.join(by_method)}, IPC {above.ipc.min()} to {above.ipc.max()})" if len(which) > 6 else ""
+    sizes = f" ({', '.join(by_method)}, IPC {above.ipc.min()} to {above.ipc.max()})" if len(above) > 6 else ""
     return (f"Of {len(settings)} noisy settings (method, kind, rate and size) {len(above)} distilled sets are surely "
             f"above all the noisy data under the same recipe{sizes}, and {counts.get('below', 0)} surely below"
-            f"{'; above are ' + and_list(which) if 0 < len(which) <= 6 else ''}.")
+            f"{'; above are ' + and_list(which) if 0 < len(above) <= 6 else ''}.")
 
 # %% ../nbs/13c_words.ipynb #4282723d
 def way_text(way) -> str: # a row of `findings.advice`

@@ -14,11 +14,18 @@ if not torch.cuda.is_available():
 ROOT = Path(__file__).parents[1]
 
 
-def pytest_collection_modifyitems(items):
-    "The tests of a file share fixtures and run in one process; chapters share none and run in any."
-    for item in items:
-        if item.path.name != "test_chapters.py":
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+def scope_of(test): # its id in pytest
+    "What runs in one process: the tests of a file, which share fixtures. Chapters share none and run in any."
+    path = test.split("::", 1)[0]
+    return test if path.endswith("test_chapters.py") else path
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = scope_of
+    return scheduler
 
 
 def nbdev(command, folder):

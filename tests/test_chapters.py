@@ -2,7 +2,7 @@
 import sys
 
 import nbdev.test, nbformat, pytest, torch
-from conftest import ROOT
+from conftest import ROOT, scope_of
 from nbdev.config import get_config
 from nbformat.v4 import new_code_cell as code, new_markdown_cell as prose, new_notebook, new_output
 
@@ -42,6 +42,12 @@ def faults(nb):
 
 
 def test_there_are_chapters(): assert CHAPTERS
+
+
+def test_only_chapters_run_apart():
+    one, other = "tests/test_chapters.py::test_runs[a]", "tests/test_chapters.py::test_runs[b]"
+    assert scope_of(one) != scope_of(other)
+    assert {scope_of(f"tests/test_docs.py::{name}") for name in ("test_a", "test_b[c::d]")} == {"tests/test_docs.py"}
 
 
 @chapters
