@@ -9,7 +9,8 @@ __all__ = ['SIZE', 'NOISE', 'LEVEL', 'BESIDE', 'USUAL', 'AUGMENTED_ROW', 'COMPAR
            'structure_text', 'structure_sentence', 'beside_text', 'rate_sentence', 'answer_sentences', 'answer_scope',
            'answer_text', 'ways_in_rows', 'answer_column', 'answer_table', 'by_kind', 'iterations_of', 'answer_note',
            'gap_table', 'compared_text', 'other_noise_text', 'clauses_text', 'verdicts_text', 'answer_or_nothing',
-           'findings_rows', 'findings_table', 'seeds_note', 'always_holding', 'contradictions', 'side_by_side']
+           'findings_rows', 'findings_table', 'seeds_note', 'always_holding', 'margin_text', 'contradictions',
+           'side_by_side']
 
 # %% ../nbs/13f_answer.ipynb #18e7da0b
 import numpy as np
@@ -441,6 +442,12 @@ def always_holding(table: pd.DataFrame) -> str: # from `verdicts.claims`
 UNIT_NAMES = {"s": "seconds for one network", "decades of IPC": "powers of ten of images a class"} # of margins
 
 
+def margin_text(row, case: dict) -> str: # a row of `verdicts.claims`, the case that decided
+    "A method's margin, its interval, and where it was decided."
+    size = "" if pd.isna(case["ipc"]) else f", IPC {case['ipc']}"
+    return f"{name_of(case['distiller'])} {row.margin:+.1f} [{row.low:+.1f}, {row.high:+.1f}] ({case['label']}{size})"
+
+
 def contradictions(table: pd.DataFrame) -> str: # from `verdicts.claims` -> a Markdown list, "" where there are none
     "The sentences of the paper that are contradicted, with margins and their intervals."
     items = []
@@ -448,8 +455,7 @@ def contradictions(table: pd.DataFrame) -> str: # from `verdicts.claims` -> a Ma
     for (name, sentence, unit), claim in own.groupby(["claim", "sentence", "unit"], sort=False):
         clauses = []
         for baseline, rows in claim.groupby("baseline", sort=False):
-            margins = [f"{'' if row.method == 'all' else name_of(row.method)} {row.margin:+.1f} "
-                       f"[{row.low:+.1f}, {row.high:+.1f}]".strip() for row in rows.itertuples()]
+            margins = [margin_text(row, row.cases[0]) for row in rows.itertuples()]
             clauses.append(f"against {BASELINE_NAMES[baseline]} {', '.join(margins)}")
         items.append(f"* *{name}*, “{sentence}” ({UNIT_NAMES.get(unit, unit)}): {'; '.join(clauses)}.")
     return "\n".join(items)
