@@ -148,8 +148,9 @@ def at_equal_share(frame: pd.DataFrame, # records
     The other's accuracy is interpolated between its rates, clean labels included, by a monotone cubic.
     """
     records = labelled(frame)
+    # Grouping copies every column, so only those that are needed stay.
     own_or_full = knowable(records) & ((records.distiller == records.protocol) | (records.distiller == "full"))
-    records = records.loc[own_or_full, [*SET, "kind", "label", "tau", "tau_hat", "mean"]] # few are faster
+    records = records.loc[own_or_full, [*SET, "kind", "label", "tau", "tau_hat", "mean"]]
     rows = []
     for key, own in records.groupby(SET, dropna=False, sort=False):
         curve = own[(own.kind == model) | (own.tau == 0)].drop_duplicates("tau_hat").sort_values("tau_hat")

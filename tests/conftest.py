@@ -24,7 +24,7 @@ def scope_of(test): # its id in pytest
 def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import LoadScopeScheduling
     scheduler = LoadScopeScheduling(config, log)
-    scheduler._split_scope = scope_of
+    scheduler._split_scope = scope_of # what `--dist loadfile` overrides, too
     return scheduler
 
 
