@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from .answer import answer_note, answer_table, answer_text
+from .answer import answer_note, answer_table, answer_text, folded
 from .beyond import MEASUREMENTS, measured_list
 from .checks import in_table
 from .core import InputError, check_writable, read_json, write_json
-from .report import (CONF, STYLE, entitled, executed_notebooks, folded, front, heading, in_reading_order,
-                           relinked, run_sphinx)
+from .report import (CONF, STYLE, entitled, executed_notebooks, front, heading, in_reading_order,
+                           plain_list, relinked, run_sphinx)
 from .results import load, transitions
 from .theory import gaps
 from .verdicts import CLAIMS, FROZEN, claims
@@ -234,7 +234,8 @@ def claim_on_profile(claim, profile: str, frame: pd.DataFrame, table: pd.DataFra
         parts.append(f"Figures: {', '.join(where)}.")
     if cells:
         parts.append(f"Repeat: {commands_for(profile, frame)}.")
-        parts.append(folded(f"{len(cells)} records in outputs/{profile}/records", [f"{cell}.json" for cell in cells]))
+        names = plain_list([f"{cell}.json" for cell in cells])
+        parts.append(folded(f"{len(cells)} records in outputs/{profile}/records", names))
     return "\n\n".join(parts)
 
 # %% ../nbs/14d_docs.ipynb #b9fbdc32

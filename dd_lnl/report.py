@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['READING_ORDER', 'CONF', 'STYLE', 'LINK', 'executed_notebooks', 'parameters_of', 'series', 'notebooks_by_series',
            'trained_on', 'linked', 'results_table', 'provenance_text', 'distinct', 'adoption_text', 'title', 'heading',
-           'in_reading_order', 'figure_notebooks', 'printed_lines', 'folded', 'linked_picture', 'pictures',
+           'in_reading_order', 'figure_notebooks', 'printed_lines', 'plain_list', 'linked_picture', 'pictures',
            'results_section', 'front', 'failures', 'with_links', 'relinked', 'write_source', 'entitled', 'run_sphinx',
            'build_site']
 
@@ -15,7 +15,7 @@ from collections import defaultdict
 from contextlib import redirect_stderr
 from pathlib import Path
 
-from .answer import answer_text
+from .answer import answer_text, folded
 from .beyond import MEASUREMENTS, measured_list
 from .checks import in_table
 from .core import Cell, InputError, check_writable, notebook_error, read_json, write_json
@@ -181,10 +181,10 @@ def printed_lines(notebook: dict) -> list:
     return [line.strip() for line in lines if line.strip()]
 
 
-def folded(summary: str, lines: list) -> str: # of plain text -> HTML
-    "Lines that are hidden behind a title until it is clicked."
+def plain_list(lines: list) -> str: # of plain text -> HTML
+    "A list whose lines are no Markdown."
     items = "\n".join(f"<li>{html.escape(line)}</li>" for line in lines)
-    return f"<details><summary>{html.escape(summary)}</summary>\n<ul>\n{items}\n</ul>\n</details>"
+    return f"<ul>\n{items}\n</ul>"
 
 # %% ../nbs/14a_report.ipynb #69bd5c5c
 def linked_picture(png: Path, page: str, frame=None) -> str: # Markdown; page: an address; frame: records
@@ -206,7 +206,7 @@ def pictures(home: Path, notebooks: dict, frame=None, # records
         parts.append(f"### [{title(notebooks[name])}]({page})")
         parts += [linked_picture(png, page, frame) for png in drawn[name]]
         if lines := printed_lines(notebooks[name]):
-            parts.append(folded("In words", lines))
+            parts.append(folded("In words", plain_list(lines)))
         if link := chapter_link(READING_ORDER.get(name)):
             parts.append(f"How it is computed: {link}.")
     return "\n\n".join(parts)
