@@ -50,7 +50,7 @@ class Source:
 # %% ../nbs/15c_audit.ipynb #51e50256
 def from_folder(place, column: str = None, size: int = None) -> Source: # a folder or a CSV file
     "The images of a folder, reduced to squares of `size` pixels; None: at most 64."
-    listing = list_images(place, column)
+    listing = list_images(place, column, to_judge=True)
     index = listing.index
     side = size or fitting_side(index)
     with closing(Progress(f"Decoding {index.name}", "images")) as progress:
@@ -253,7 +253,7 @@ def audit(images, # a folder, a CSV file, a PyTorch data set, or an array (n, H,
           labels=None, # (n,) of an array: class numbers or names; empty or NaN: none
           *, class_names=None, column: str = None, # of labels in a table; None: the default one
           size: int = None, # pixels a side for files; None: at most 64
-          minutes: float = MINUTES, # how long judging may take
+          minutes: float = MINUTES, # how long judging and distilling may take, by the estimate
           method: str = METHOD, # a name in WAYS
           device: str = "cpu",
           probabilities=None, # (n, n_classes) out-of-sample probabilities of one's own; None: ours

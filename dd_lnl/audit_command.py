@@ -38,7 +38,7 @@ def home_of(folder: str, images: str) -> Path:
 def audit_command(
         images: Annotated[str, typer.Argument(
             metavar="FOLDER", help="Class folders (with or without train/, test/), index.csv or metadata.csv.")],
-        labels: Annotated[str, typer.Option(help="Column of the labels in a table; default: label.")] = None,
+        labels: Annotated[str, typer.Option(help="Column of a table with the labels to judge; default: label.")] = None,
         size: Annotated[int, typer.Option(min=8, max=512, help="Pixels a side; default: at most 64.")] = None,
         minutes: Annotated[float, typer.Option(help="How long it may take on this machine.")] = MINUTES,
         method: Annotated[str, typer.Option(help=f"How labels are judged: {', '.join(WAYS)}.")] = METHOD,

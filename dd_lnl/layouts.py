@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'SPLIT_FOLDERS', 'NO_LAYOUT', 'WITHOUT_STEM', 'MOST_PIXELS', 'Listing', 'subfolders', 'images_below',
            'class_folders', 'list_class_folders', 'index_of', 'observed_names', 'is_unlabelled', 'chosen_cells',
-           'list_table', 'labelled_rows', 'list_metadata', 'list_images', 'shorter_sides', 'fitting_side',
-           'decode_readable', 'twins']
+           'observed_column', 'list_table', 'labelled_rows', 'list_metadata', 'list_images', 'shorter_sides',
+           'fitting_side', 'decode_readable', 'twins']
 
 # %% ../nbs/01d_layouts.ipynb #d4937d67
 import io, os, re
@@ -20,8 +20,8 @@ from .checks import user_path
 from .core import InputError, n_cores, total_memory
 from .decoding import decode_all
 from .image_files import CIFAR10_NAMES, Index, check_size, read_files
-from .tables import (SPLITS, canonical, is_number, label_codes, label_columns, listed_names, paths_of, read_label,
-                           read_table, shown_names, splits_of)
+from .tables import (NOT_LABELS, SPLITS, canonical, is_number, label_codes, label_columns, listed_names,
+                           paths_of, read_label, read_table, shown_names, splits_of)
 
 # %% ../nbs/01d_layouts.ipynb #f55366b8
 @dataclass(frozen=True, eq=False)
@@ -126,14 +126,23 @@ def chosen_cells(table, column, splits) -> list: # a label for each row; column:
     return [true if split == "test" else label for true, label, split in zip(table.columns[default], chosen, splits)]
 
 
-def list_table(file: Path, column: str = None) -> Listing:
+def observed_column(table) -> str: # None: there is none
+    "The column of labels to judge if none was named: a clean one is never chosen before another."
+    columns = [name for name in table.columns if name not in NOT_LABELS]
+    if "label" in columns or len(columns) < 2:
+        return "label" if "label" in columns else next(iter(columns), None)
+    raise InputError(f"{table.name} has several columns of labels: choose the one to judge with --labels (in Python "
+                     f"column=), out of {', '.join(columns)}.")
+
+
+def list_table(file: Path, column: str = None, to_judge: bool = False) -> Listing: # as for `list_images`
     "The images of an index.csv, which needs the columns path and one of labels."
     table = read_table(file)
     if not table.columns.keys() - {"split"} > {"path"}:
         raise InputError(f"{file.name} needs the columns path and one of labels, but its first line reads "
                          f"{','.join(table.columns)!r}.")
     splits = splits_of(table) if "split" in table.columns else ["train"] * len(table.rows)
-    cells = chosen_cells(table, column, splits)
+    cells = chosen_cells(table, column or (observed_column(table) if to_judge else None), splits)
     layout = f"{file.name}, {'with' if 'split' in table.columns else 'without'} splits"
     return labelled_rows(file, file.parent, table.rows, paths_of(table), splits, cells, layout)
 
@@ -157,7 +166,8 @@ def labelled_rows(file, root, rows, paths, splits, cells, layout) -> Listing: # 
     return Listing(index, of_splits, layout, len(cells) - len(places))
 
 # %% ../nbs/01d_layouts.ipynb #d5b907d2
-def list_metadata(place: Path, folders: list, column: str = None) -> Listing: # the folders with a metadata.csv
+def list_metadata(place: Path, folders: list, # with a metadata.csv
+                  column: str = None, to_judge: bool = False) -> Listing: # as for `list_images`
     "The images of Hugging Face's layout: file_name is relative to its metadata.csv."
     rows, paths, splits, cells = [], [], [], []
     for folder in folders:
@@ -169,24 +179,26 @@ def list_metadata(place: Path, folders: list, column: str = None) -> Listing: # 
         rows += table.rows
         paths += inside
         splits += [SPLIT_FOLDERS.get(path.split("/")[0].casefold(), "train") for path in inside]
-        cells += table.columns[label_columns(table, column)[1]]
+        chosen = column or (observed_column(table) if to_judge else None)
+        cells += table.columns[label_columns(table, chosen)[1]]
     return labelled_rows(place/"metadata.csv", place, rows, paths, splits, cells, "metadata.csv (Hugging Face)")
 
 # %% ../nbs/01d_layouts.ipynb #1c8b64ab
 def list_images(place, # a folder, or a CSV file in one
                 column: str = None, # which labels; None: the default column
+                to_judge: bool = False, # the default is the column of observed labels, not that of clean ones
                ) -> Listing:
     "Every labelled image of a folder in one of the known layouts; an `InputError` for any other."
     place = user_path(place)
     if place.is_file():
-        return list_table(place, column)
+        return list_table(place, column, to_judge)
     if not place.is_dir():
         raise InputError(f"There is no folder {place}.")
     if (place/"index.csv").exists():
-        return list_table(place/"index.csv", column)
+        return list_table(place/"index.csv", column, to_judge)
     with_metadata = [folder for folder in (place, *subfolders(place)) if (folder/"metadata.csv").exists()]
     if with_metadata:
-        return list_metadata(place, with_metadata, column)
+        return list_metadata(place, with_metadata, column, to_judge)
     if column:
         raise InputError(f"{place} has class folders and no table, so there is no column {column!r}: leave it out.")
     return list_class_folders(place)
