@@ -258,7 +258,7 @@ def figure_privacy(rates: pd.DataFrame, differences: pd.DataFrame, # from `priva
 
 # %% ../nbs/14e_beyond_figures.ipynb #d571b9ab
 def figure_efficiency(table: pd.DataFrame) -> mpl.figure.Figure: # of `efficiency.break_evens`
-    "Networks from which on a set pays; hollow at the right edge: never, or for the first ones only."
+    "Networks from which on a set pays; at the right edge, under 'never', also sets that pay for the first ones only."
     shown = table.assign(name=[f"{name_of(row.method)} IPC {row.ipc}" for row in table.itertuples()])
     names = list(dict.fromkeys(shown.name))
     finite = shown.networks[np.isfinite(shown.networks)]

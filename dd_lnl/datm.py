@@ -123,7 +123,7 @@ class Deviation(NamedTuple):
         return dataset == self.dataset and ipc in self.ipcs and noise in self.noises and rate_fits
 
 
-DEVIATIONS = { # noise that depends on the image, "idn", is not the reference's
+DEVIATIONS = { # the reference has no "idn"; here it shares two rows with random images
     "small first step size":            Deviation("cifar10", range(1, 51), ("sym", "asym"), (), dict(lr_student=.001)),
     "small first step size, worst":     Deviation("cifar10", (10,), ("worst",), (None,), dict(lr_student=.001)),
     "step size learned slowly, IPC 10": Deviation("cifar10", (10,), ("sym", "asym"), (.8,), dict(lr_lr=1e-6)),

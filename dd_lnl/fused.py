@@ -115,7 +115,7 @@ class NormReluPool(torch.autograd.Function):
         return x_bar, gain_bar.sum(0), bias_bar.sum(0), None, None
 
 # %% ../nbs/03a_fused.ipynb #d65c200d
-KERNELS = {"cuda": NormReluPool} # by kind of device; what networks call `FUSED`
+KERNELS = {"cuda": NormReluPool} # by kind of device; `networks.FUSED` must list the same kinds
 
 
 def norm_relu_pool(x: torch.Tensor, # (n, C, H, W), H and W even, dense in either layout, on a device of `KERNELS`

@@ -30,7 +30,7 @@ def lines_of(panel: Panel) -> dict: # {kind of line: points by rising rate}
 
 # %% ../nbs/14c_picture.ipynb #f6d46663
 def spread_out(places: list, apart: float) -> list: # numbers -> numbers, in the same order
-    "Places at least so far apart, each as near to its own as those below it allow."
+    "Places at least so far apart, in the same order and with the same mean."
     order = sorted(range(len(places)), key=lambda i: places[i])
     moved, last = list(places), float("-inf")
     for i in order:

@@ -114,7 +114,7 @@ class Judgement:
 
 
 def call_wrong(labels: np.ndarray, p: np.ndarray) -> np.ndarray: # (n,) bool
-    "The labels that are called wrong: as many as the joint says."
+    "The labels that are called wrong: at most as many as the joint says, and no most probable class."
     from cleanlab.filter import find_label_issues
     return find_label_issues(labels, p, filter_by="prune_by_noise_rate", n_jobs=1)
 

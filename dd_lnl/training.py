@@ -41,7 +41,7 @@ def warmup_cosine_rest(step, total):
 SCHEDULES = { # factor on the learning rate, by steps done and steps in all
     "constant": lambda step, total: 1.,
     "drops": lambda step, total: .2 ** ((3*step >= 2*total) + (6*step >= 5*total)), # DANCE: after 40 and 50 of 60
-    "halves": lambda step, total: 1. if 1001*step < 502*total else .1, # DATM: from epoch 502 of 1001
+    "halves": lambda step, total: 1. if 1001*step < 502*total else .1, # DATM: a tenth from epoch 502 of 1001
     "warmup_cosine": warmup_cosine,
     "warmup_cosine_rest": warmup_cosine_rest,
 }
@@ -142,7 +142,7 @@ class Checkpoint:
 # %% ../nbs/05_training.ipynb #ef7b5f68
 def is_logged(done: int, # iterations, with this one
               iterations: int) -> bool:
-    "Whether an iteration is logged: the first, and then a hundred in all."
+    "Whether an iteration is logged: the first, and then at most a hundred at equal distances."
     return done == 1 or done % -(-iterations // 100) == 0
 
 

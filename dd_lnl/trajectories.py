@@ -49,7 +49,7 @@ class ExpertConfig:
     batch: int = 256
     lr: float = .01
     rho: float = .01 # radius of the step uphill
-    alpha: float = .3 # share of the difference that is subtracted
+    alpha: float = .3 # share of g_perp that is subtracted
     policy: str = "datm" # augmentation
     width: int = 128 # of the networks
 
