@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['SIZE', 'NOISE', 'LEVEL', 'BESIDE', 'USUAL', 'AUGMENTED_ROW', 'COMPARED_WITH', 'CERTAINTY', 'VERDICTS', 'QUESTIONS',
-           'UNIT_NAMES', 'cases_of', 'mean_gaps', 'noises_of', 'rates_text', 'means_over', 'short_answer',
-           'points_text', 'range_text', 'standing', 'standing_text', 'standing_bold', 'structure_cases',
-           'structure_text', 'structure_sentence', 'beside_text', 'rate_sentence', 'answer_sentences', 'answer_scope',
-           'answer_text', 'ways_in_rows', 'answer_column', 'answer_table', 'by_kind', 'iterations_of', 'answer_note',
-           'gap_table', 'compared_text', 'other_noise_text', 'clauses_text', 'verdicts_text', 'answer_or_nothing',
-           'findings_rows', 'findings_list', 'seeds_note', 'always_holding', 'margin_text', 'contradictions',
-           'side_by_side', 'folded']
+           'UNIT_NAMES', 'finished_seeds', 'by_dataset', 'cases_of', 'mean_gaps', 'noises_of', 'rates_text',
+           'means_over', 'short_answer', 'points_text', 'range_text', 'standing', 'standing_text', 'standing_bold',
+           'structure_cases', 'structure_text', 'structure_sentence', 'beside_text', 'rate_sentence',
+           'answer_sentences', 'answer_scope', 'answer_text', 'ways_in_rows', 'answer_column', 'answer_table',
+           'by_kind', 'iterations_of', 'answer_note', 'gap_table', 'compared_text', 'other_noise_text', 'clauses_text',
+           'verdicts_text', 'answer_or_nothing', 'findings_rows', 'findings_list', 'seeds_note', 'always_holding',
+           'margin_text', 'contradictions', 'side_by_side', 'folded']
 
 # %% ../nbs/13f_answer.ipynb #18e7da0b
 import html
@@ -30,6 +30,20 @@ from .words import (ALT_TEXTS, BASELINE_NAMES, accuracy_text, and_list, caption,
 # %% ../nbs/13f_answer.ipynb #0660e09e
 SIZE = 10 # images a class that the first page speaks of
 NOISE = ["label", "seed"] # what a mean is over
+
+
+def finished_seeds(frame: pd.DataFrame) -> pd.DataFrame: # records, likewise
+    "The records without seeds that lack cells of the first page which another seed has at the same noise."
+    group = ["dataset", "noise", "seed"]
+    shown = frame[frame.ipc.isna() | (frame.ipc == SIZE)].assign(cells=1)
+    cells = shown.groupby(group).cells.sum()
+    finished = cells.index[cells == cells.groupby(group[:-1]).transform("max")]
+    return frame[pd.MultiIndex.from_frame(frame[group]).isin(finished)]
+
+
+def by_dataset(frame: pd.DataFrame) -> dict: # records -> {data set's name: its records}
+    "The finished seeds of each data set."
+    return {name_of(dataset): own for dataset, own in finished_seeds(frame).groupby("dataset", sort=False)}
 
 
 def cases_of(frame: pd.DataFrame, # records of one data set
