@@ -27,9 +27,8 @@ from .verdicts import claims
 from .words import (ALT_TEXTS, BASELINE_NAMES, accuracy_text, and_list, caption, name_of,
                           rates_summary, scale_of, settings_summary, share_ranges, spread, way_name)
 
-# %% ../nbs/13f_answer.ipynb #0660e09e
+# %% ../nbs/13f_answer.ipynb #e006f41e
 SIZE = 10 # images a class that the first page speaks of
-NOISE = ["label", "seed"] # what a mean is over
 
 
 def finished_seeds(frame: pd.DataFrame) -> pd.DataFrame: # records, likewise
@@ -44,6 +43,9 @@ def finished_seeds(frame: pd.DataFrame) -> pd.DataFrame: # records, likewise
 def by_dataset(frame: pd.DataFrame) -> dict: # records -> {data set's name: its records}
     "The finished seeds of each data set."
     return {name_of(dataset): own for dataset, own in finished_seeds(frame).groupby("dataset", sort=False)}
+
+# %% ../nbs/13f_answer.ipynb #0660e09e
+NOISE = ["label", "seed"] # what a mean is over
 
 
 def cases_of(frame: pd.DataFrame, # records of one data set
