@@ -177,13 +177,16 @@ def draw_shares(ax, sets: pd.DataFrame): # one method's records of one size, fro
 def draw_structure(ax, shares: pd.DataFrame): # one method's rows of `human.structure_shares`
     "The believed share of the structure by size; at the right end all the noisy data."
     sizes = sorted(shares.ipc.dropna().unique())
+    shares = shares.sort_values(["kind", "label"])
+    hollow = shares.drop_duplicates("kind").label.tolist() # the first of each kind
     for (kind, label), own in shares.groupby(["kind", "label"], sort=False):
         means = own.groupby("ipc", dropna=False).share.mean()
         style = dict(color="C3", ls="-", marker="*") if kind == "human" else dict(color="C1", ls="--", marker="o")
+        style |= dict(mfc="w", mec=style["color"]) if label in hollow else {}
         values = [100 * means.get(size, np.nan) for size in sizes] + [100 * means[means.index.isna()].mean()]
         ax.plot(range(len(values)), values, lw=1, ms=5, label=f"{name_of(kind)}, {label}", **style)
     ax.axhline(0, color="k", lw=.6)
-    ax.set(xlabel="images per class", ylabel="structure believed (%)")
+    ax.set(xlabel="images per class", ylabel="structure believed (%)", ylim=(None, 1.35 * ax.get_ylim()[1]))
     ax.set_xticks(range(len(sizes) + 1), [*map(str, sizes), "all"])
 
 
@@ -203,7 +206,7 @@ def figure_human(records: pd.DataFrame, # from `results.labelled`
             if len(own):
                 draw_structure(right, own)
                 right.set_title(name_of(method))
-                right.legend(fontsize=6)
+                right.legend(fontsize=6, ncols=2, loc="upper center")
             else:
                 right.set_axis_off()
         axes[0, 0].legend(fontsize=6)
