@@ -130,7 +130,8 @@ def test_more_images_than_a_class_has_are_drawn_again_and_noted(distiller, says,
 
 
 def test_the_terminal_shows_one_line_and_no_traceback(tmp_path):
-    ended = subprocess.run([sys.executable, "-m", "dd_lnl", "run", "--dataset", "digit", "--folder", tmp_path/"out"],
+    ended = subprocess.run([sys.executable, "-m", "dd_lnl", "run", "--dataset", "digit", "--folder", tmp_path/"out",
+                            "--root", tmp_path], # where no other data set lies
                            cwd=ROOT, capture_output=True, text=True)
     assert ended.returncode != 0 and ended.stdout == "" and not [p for p in tmp_path.rglob("*") if p.is_file()]
     valid = ", ".join([*data.KNOWN, "folder"])
