@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['SIZE', 'NOISE', 'LEVEL', 'BESIDE', 'USUAL', 'AUGMENTED_ROW', 'COMPARED_WITH', 'CERTAINTY', 'VERDICTS', 'QUESTIONS',
-           'UNIT_NAMES', 'finished_seeds', 'by_dataset', 'cases_of', 'mean_gaps', 'noises_of', 'rates_text',
-           'means_over', 'short_answer', 'points_text', 'range_text', 'standing', 'standing_text', 'standing_bold',
-           'structure_cases', 'structure_text', 'structure_sentence', 'beside_text', 'rate_sentence',
+           'UNIT_NAMES', 'finished_seeds', 'by_dataset', 'seeds_limit', 'cases_of', 'mean_gaps', 'noises_of',
+           'rates_text', 'means_over', 'short_answer', 'points_text', 'range_text', 'standing', 'standing_text',
+           'standing_bold', 'structure_cases', 'structure_text', 'structure_sentence', 'beside_text', 'rate_sentence',
            'answer_sentences', 'answer_scope', 'answer_text', 'ways_in_rows', 'answer_column', 'answer_table',
            'by_kind', 'iterations_of', 'answer_note', 'gap_table', 'compared_text', 'other_noise_text', 'clauses_text',
            'verdicts_text', 'answer_or_nothing', 'findings_rows', 'findings_list', 'seeds_note', 'always_holding',
@@ -43,6 +43,18 @@ def finished_seeds(frame: pd.DataFrame) -> pd.DataFrame: # records, likewise
 def by_dataset(frame: pd.DataFrame) -> dict: # records -> {data set's name: its records}
     "The finished seeds of each data set."
     return {name_of(dataset): own for dataset, own in finished_seeds(frame).groupby("dataset", sort=False)}
+
+
+def seeds_limit(frame: pd.DataFrame) -> str: # records of one data set
+    "What the number of seeds, which may differ by noise, does not allow to say."
+    counts = frame.groupby("noise", sort=False).seed.nunique()
+    by_count = {"one seed" if n == 1 else f"{n} seeds": f" at {and_list(map(name_of, own.index))} noise"
+                for n, own in counts.groupby(counts, sort=False)}
+    seeds = and_list(n + where * (len(by_count) > 1) for n, where in by_count.items())
+    ones = counts == 1
+    untested = ("their differences are not tested" if ones.all() else "those with one seed are not tested"
+                if ones.any() else "small differences stay undecided")
+    return f"The results on {name_of(frame.dataset.iloc[0])} have {seeds}, so {untested}."
 
 # %% ../nbs/13f_answer.ipynb #0660e09e
 NOISE = ["label", "seed"] # what a mean is over
