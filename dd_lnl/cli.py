@@ -386,7 +386,7 @@ def evaluate_command(
         dataset: Annotated[str, typer.Option(help="What it was distilled from; an exported folder knows.")] = None,
         protocol: Annotated[str, typer.Option(help="Recipe of the evaluation; an exported folder knows.")] = None,
         space: Annotated[str, typer.Option(
-            help="What bare tensors are in: pixels, or the preprocessing of datm, dance or rcig.")] = "pixels",
+            help="What bare tensors are in: the preprocessing of datm, dance or rcig; default: pixels.")] = None,
         n_eval: Annotated[int, typer.Option(min=1, help="Networks that judge.")] = 5,
         seed: Annotated[int, typer.Option(min=0, help="Of these networks; default: as the cell was judged.")] = None,
         arch: Annotated[str, typer.Option(help="convnet, or another architecture of chapter 03.")] = "convnet",

@@ -9,7 +9,7 @@ __all__ = ['USE_ZCA', 'LOST', 'CARD', 'NOT_IN_MANIFEST', 'unclamped_pixels', 'sp
            'described_set', 'check_shape', 'read_set', 'evaluate_folder']
 
 # %% ../nbs/12e_exchange.ipynb #6b701149
-import json
+import json, sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -147,6 +147,9 @@ def read_record(home: Path, cell: str) -> dict: # <folder>/<profile>, and a name
         raise InputError(f"The record of {cell} is damaged: make it again with `dd_lnl reproduce`.")
     if record["ipc"] is None:
         raise InputError(f"{cell} is training on all data, which has no synthetic set: name a cell with an IPC.")
+    if record.get("correction", "none") != "none":
+        own = cell.replace(f"+{record['correction']}", "")
+        raise InputError(f"{cell} corrects networks that are trained on the set of {own}: export that one.")
     return record
 
 
@@ -162,6 +165,7 @@ def stored_set(home: Path, cell: str, root=None, size: int = None,
         raise InputError(f"{cell} was made with {', '.join(record['extension']['methods'])} of "
                          f"{', '.join(record['extension']['sha256'])}: name that file, as --extension.")
     values = {name: record[name] for name in ("dataset", "noise", "tau", "distiller", "protocol", "seed")}
+    values["imbalance"] = record.get("imbalance", 1.)
     n_images = {name: record.get(f"{name}_per_class") for name in ("n_train", "n_test")}
     s = setting(**values, **n_images, resplit=record.get("resplit", False), ipcs=[record["ipc"]], root=root, size=size,
                 folder=str(home.parent), profile=home.name, extension=extension)
@@ -298,9 +302,14 @@ def own_test_set(place, class_names: list, in_shape: tuple) -> LabelledImages: #
                          f"{', '.join(class_names[:20])}.")
     pixels, places, faults = decode_readable(index, in_shape[-1])
     is_used = [not index.is_test.any() or bool(index.is_test[place]) for place in places]
+    unread = [f"{path} ({why})" for path, why in faults.items()][:1]
     images = torch.from_numpy(pixels[is_used]).float().div(255)
     if not len(images):
-        raise InputError(f"No image of {place} can be read, such as {next(iter(faults), 'any')}.")
+        raise InputError(f"No test image of {place} can be read, such as {unread[0]}: name another folder.")
+    left_out = [f"{len(faults)} of {len(index.paths)} images cannot be read, such as {unread[0]}."] if faults else []
+    left_out += [f"{listing.n_unlabelled} images have no label."] if listing.n_unlabelled else []
+    if left_out + listing.notes:
+        print(f"Left out of {place}:", *left_out, *listing.notes, file=sys.stderr)
     if in_shape[0] == 1:
         images = images.mean(1, keepdim=True)
     labels = torch.tensor([codes[index.class_names[index.labels[place]]] for place in places[is_used]])
@@ -335,6 +344,10 @@ def read_set(folder: Path, dataset: str, protocol: str, space: str, root, size, 
     syn, manifest = described_set(folder, dataset, protocol)
     protocol = choose("protocol", manifest["protocol"], PROTOCOLS)
     device = pick_device(device) if isinstance(device, str) else device or torch.device("cpu")
+    if syn is not None and space:
+        raise InputError(f"{folder} says itself in which space its images are: leave --space out.")
+    if test_folder and size:
+        raise InputError("Test images of your own are read at the size of the set: leave --size out.")
     if syn is not None and test_folder:
         names = manifest.get("class_names") or list(map(str, range(syn.targets.shape[1])))
         return syn.to(device), manifest, own_test_set(test_folder, names, syn.examples()[0].shape[1:]).to(device)
@@ -346,9 +359,11 @@ def read_set(folder: Path, dataset: str, protocol: str, space: str, root, size, 
         train, test = data.resplit(train, test, generator(manifest["seed"], "split"))
     test = test_subset(test, manifest.get("n_test_per_class"))
     if syn is None:
-        choose("space", space, ["pixels", *USE_ZCA])
+        space = choose("space", space or "pixels", ["pixels", *USE_ZCA])
         fitted = Space() if space == "pixels" else data.space(space, dataset, train.images)
-        syn = read_theirs(folder, fitted, test.n_classes, protocol)
+        syn = read_theirs(folder, fitted, train.n_classes, protocol)
+    if test_folder:
+        test = own_test_set(test_folder, list(train.class_names), syn.images.shape[1:]).to(train.images.device)
     check_shape(folder, syn, test)
     if syn.space.name == "pixels":
         own = data.space(SPACES.get(protocol, protocol), dataset, train.images)
@@ -358,7 +373,7 @@ def read_set(folder: Path, dataset: str, protocol: str, space: str, root, size, 
 # %% ../nbs/12e_exchange.ipynb #e2a29904
 def evaluate_folder(folder, *,
                     dataset: str = None, protocol: str = None, # None: the manifest's
-                    space: str = "pixels", # of bare tensors
+                    space: str = None, # of bare tensors; None: pixels
                     n_eval: int = 5, seed: int = None, arch: str = "convnet", # None: the seed of the cell's judges
                     root=None, size: int = None, device=None, progress=None,
                     test_folder=None, # a recipient's own test images; None: those of the data set

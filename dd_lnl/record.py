@@ -54,16 +54,20 @@ def versions() -> dict: # importing torchvision to ask it would take longer than
             "dd_lnl": __version__}
 
 
-def commit() -> str: # None outside a repository
+def commit() -> str: # None outside of its own repository, or without git
     "The commit that the package was made from."
     if "DD_LNL_COMMIT" in os.environ: # of a packed copy
         return os.environ["DD_LNL_COMMIT"] or None
     package = Path(core.__file__).parent
     def git(*words):
         return subprocess.run(["git", *words], cwd=package, capture_output=True, text=True)
-    name = git("rev-parse", "--short=12", "HEAD").stdout.strip()
+    try:
+        if git("ls-files", "--error-unmatch", "core.py").returncode: # it lies in somebody else's repository, or in none
+            return None
+    except FileNotFoundError: # no git on this machine
+        return None
     is_dirty = git("diff", "--quiet", "HEAD", "--", ".").returncode
-    return name + "-dirty" * is_dirty if name else None
+    return git("rev-parse", "--short=12", "HEAD").stdout.strip() + "-dirty" * is_dirty
 
 
 def peak_mib(s: Setting) -> float: # of the process so far
