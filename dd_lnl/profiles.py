@@ -8,15 +8,16 @@ __all__ = ['SYM', 'ASYM', 'CIFAR10N', 'NOISES', 'SIZES', 'REAL', 'AT_LEARNED_STE
            'STRUCTURED', 'SEVEN', 'OWN_SPLIT', 'AT_10', 'BEYOND', 'SCALES', 'PROFILES', 'AXES', 'REQUIRED',
            'ON_COMMAND_LINE', 'SEARCH_ENDS', 'DISTILLATION_FLOPS', 'SHIPPED', 'LATENCY', 'FAST', 'BENCHMARKS', 'KIND',
            'grid', 'robust_grid', 'lite', 'cifar_small', 'tails', 'undone', 'a_step_further', 'digits_seed', 'profile',
-           'has_size', 'resized', 'read_entries', 'described', 'forward_flops', 'training_flops', 'expert_flops',
-           'agreement_flops', 'relabelled_flops', 'datm_flops', 'dance_flops', 'rcig_flops', 'distillation_flops',
-           'judge_protocol', 'n_snapshots', 'reads_matrix', 'baseline_recipe', 'baseline_flops', 'judging_flops',
-           'judging_steps', 'benchmark_rates', 'measured', 'method_rate', 'cell_seconds', 'known_seconds', 'hours',
-           'disk_bytes', 'missing_cells', 'plan', 'part_costs']
+           'without_repeats', 'are_different', 'has_size', 'resized', 'read_entries', 'described', 'forward_flops',
+           'training_flops', 'expert_flops', 'agreement_flops', 'relabelled_flops', 'datm_flops', 'dance_flops',
+           'rcig_flops', 'distillation_flops', 'judge_protocol', 'n_snapshots', 'reads_matrix', 'baseline_recipe',
+           'baseline_flops', 'judging_flops', 'judging_steps', 'benchmark_rates', 'measured', 'method_rate',
+           'cell_seconds', 'known_seconds', 'hours', 'disk_bytes', 'missing_cells', 'plan', 'part_costs']
 
 # %% ../nbs/12d_profiles.ipynb #32c7be0e
 import tomllib
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from math import ceil, isfinite, log, nan, prod
 from pathlib import Path
@@ -31,7 +32,7 @@ from .evaluation import protocol_for
 from .record import finished
 from .methods import DISTILLERS, files_of
 from .robust import ROBUST, Method
-from .setting import Setting, config, robust_recipe, setting, space_method
+from .setting import Setting, config, control_part, robust_recipe, setting, space_method
 from .tables import read_text
 from .training import Recipe
 from .unabsorb import words_of
@@ -241,7 +242,7 @@ def profile(name: str, # in PROFILES, or the path of a TOML file
             if plain.get("tau") == "none":
                 plain["tau"] = None
             if isinstance(plain.get("extension"), str): # as seen from the profile's file
-                plain["extension"] = str(path.parent.absolute()/Path(plain["extension"]).expanduser())
+                plain["extension"] = str(path.parent.absolute()/user_path(plain["extension"]))
             if plain.get("dataset") == "cifar10":
                 plain["dataset"] = cifar10
             s = setting(**resized(plain, size))
@@ -252,7 +253,32 @@ def profile(name: str, # in PROFILES, or the path of a TOML file
         raise InputError(f"Profile {path.stem} asks for nothing: one of its lists is empty.")
     if size is not None and not any(map(has_size, settings.values())):
         raise InputError(f"--size is for image folders, and no entry of profile {path.stem} has one: leave it out.")
-    return list(settings.values())
+    return without_repeats([*settings.values()])
+
+# %% ../nbs/12d_profiles.ipynb #c4aa7b72
+def without_repeats(settings: list) -> list: # of Settings
+    "The settings without controls that have an entry of their own or are in one before."
+    asked = {cell: s for s in settings for cell in s.cells}
+    result = []
+    for s in settings:
+        kept = []
+        for control in s.controls:
+            part = control_part(s, control)
+            before = [asked[cell] for cell in part.cells if cell in asked]
+            if not before:
+                kept.append(control)
+                asked |= dict.fromkeys(part.cells, part)
+            elif len(before) < len(part.cells) or any(map(partial(are_different, part), before)):
+                raise InputError(f"Two entries of profile {s.profile} ask for {part.id} with other sizes or values: "
+                                 f"give it an entry of its own, and drop the control {control}.")
+        result.append(replace(s, controls=kept))
+    return result
+
+
+def are_different(part: Setting, other: Setting) -> bool: # with the same cells
+    "Whether two entries would compute a cell with different values."
+    apart_from = dict(ipcs=[], controls=[], extension=None) # no control comes from an extension
+    return replace(part, **apart_from) != replace(other, **apart_from)
 
 # %% ../nbs/12d_profiles.ipynb #567cd83c
 def has_size(s: Setting) -> bool:
