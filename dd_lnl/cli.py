@@ -8,9 +8,9 @@ __all__ = ['TEXTS', 'app', 'Device', 'Folder', 'Root', 'Jobs', 'Profile', 'Fresh
            'read_whole_numbers', 'read_names', 'read_object', 'read_path', 'read_folder', 'write_number', 'write_list',
            'write_object', 'option_of', 'setting_of', 'repeat', 'report_failures', 'percent', 'run_command',
            'expand_home', 'settings_of', 'default_jobs', 'has_records', 'build_report', 'reproduce_command',
-           'figures_command', 'set_aside', 'hold_lock', 'state_of', 'status_command', 'sums_of', 'in_rows',
-           'list_missing', 'plan_command', 'experts_in_use', 'experts_command', 'export_command', 'evaluate_command',
-           'pack_command', 'merge_command', 'quick_comparison', 'verify_command', 'main']
+           'figures_command', 'set_aside', 'no_run', 'state_of', 'status_command', 'sums_of', 'in_rows', 'list_missing',
+           'plan_command', 'experts_in_use', 'experts_command', 'export_command', 'evaluate_command', 'pack_command',
+           'merge_command', 'quick_comparison', 'verify_command', 'main']
 
 # %% ../nbs/18_cli.ipynb #92bc8a16
 import errno, inspect, json, os, shlex, shutil, sys, tempfile
@@ -22,7 +22,6 @@ from statistics import fmean, pstdev
 from typing import Annotated
 
 import typer
-from filelock import FileLock, Timeout
 
 from . import bare, engine, exchange, profiles, report, verify
 from .audit_command import audit_command
@@ -32,7 +31,7 @@ from .device import pick_device
 from .engine import draw_figures, executed_file, run_settings
 from .metadata import write_crate
 from .record import finished, record_path, refuse_other_size
-from .setting import Setting, setting
+from .setting import Setting, lender, setting
 from .store import experts_folder, prepare
 from .progress import Progress
 
@@ -171,7 +170,8 @@ Root = Annotated[str, typer.Option(
 Jobs = Annotated[int, typer.Option(min=1, help="Settings side by side; default: as the cores allow, one on a GPU.")]
 Profile = Annotated[str, typer.Option(
     callback=expand_home, help=f"One of {', '.join(profiles.PROFILES)}, or a TOML file of one's own.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Set earlier results aside and compute everything anew.")]
+Fresh = Annotated[bool, typer.Option(
+    "--fresh", help="Set earlier results aside and compute everything anew. To continue that, leave it out.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only list what would be computed, with an estimate.")]
 Options = Annotated[list[str], typer.Argument(help="After --, options for snakemake, e.g. -- --executor slurm.")]
 Cifar10 = Annotated[str, typer.Option("--cifar10", help="Which copy of CIFAR-10, by its name in the root.")]
@@ -180,8 +180,7 @@ Size = Annotated[int, typer.Option(help="For an image folder: resize the shorter
 
 def settings_of(profile, device="cpu", root=None, folder="outputs", cifar10="cifar10", size=None) -> list:
     "The settings that the options ask for."
-    return profiles.profile(profile, cifar10, size, device=device, root=read_path("root", root),
-                            folder=read_folder("folder", folder))
+    return profiles.profile(profile, cifar10, size, device=device, root=read_path("root", root), folder=folder)
 
 
 def default_jobs(settings: list) -> int:
@@ -208,15 +207,15 @@ def reproduce_command(
         profile: Profile = "digits", fresh: Fresh = False, dry_run: DryRun = False, jobs: Jobs = None,
         device: Device = "cpu", root: Root = None, folder: Folder = "outputs", cifar10: Cifar10 = "cifar10",
         size: Size = None, options: Options = None):
-    "Compute a profile's unfinished cells, draw its figures. Safe to interrupt: the same command continues."
+    "Compute a profile's unfinished cells, draw its figures. Safe to interrupt: without --fresh it continues."
     settings = settings_of(profile, device, root, folder, cifar10, size)
     if dry_run:
         return list_missing(settings)
-    for s in filter(profiles.has_size, settings):
-        refuse_other_size(s)
     home = check_writable(settings[0].home)
     if fresh:
         set_aside(home)
+    for s in settings: # of what is left
+        refuse_other_size(s)
     jobs = jobs or default_jobs(settings)
     errors = run_settings(settings, jobs, options or ())
     errors |= draw_figures(settings, jobs)
@@ -240,29 +239,28 @@ def figures_command(profile: Profile = "digits", jobs: Jobs = None, folder: Fold
 
 # %% ../nbs/18_cli.ipynb #3257f4e3
 def set_aside(home: Path):
-    "Move records and caches of a profile to `superseded/`, what was there to `superseded-1/`; never beside a run."
+    "Move records and caches of a profile to `superseded/`, earlier records to `superseded-1/`; never beside a run."
     to, there = home/"superseded", [part for part in ("records", "cache") if (home/part).exists()]
     earlier = [int(path.name.split("-")[1]) for path in home.glob("superseded-*") if path.name.split("-")[1].isdigit()]
-    with ExitStack() as locks:
-        for lock in sorted({*(home/"cache").glob("*.lock"), home/"cache"/"profile.lock"}):
-            locks.enter_context(hold_lock(lock))
-        if to.exists() and there:
-            to.rename(home/f"superseded-{max(earlier, default=0) + 1}")
+    next_free = home/f"superseded-{max(earlier, default=0) + 1}"
+    with no_run(home):
+        if to.exists() and has_records(home):
+            to.rename(next_free)
+        elif to.exists():
+            to = next_free
         for part in there:
             to.mkdir(parents=True, exist_ok=True)
             (home/part).rename(to/part)
 
 
 @contextmanager
-def hold_lock(lock: Path):
-    "Holds a lock; an `InputError` if a run does."
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(lock, blocking=False):
-            yield
-    except Timeout:
-        home = lock.parent.parent
-        raise InputError(f"A run is at work in {home}: wait for it, or choose another --folder.") from None
+def no_run(home: Path):
+    "Holds all locks of a profile; an `InputError` if a run does."
+    names = {"profile", *(lock.stem for lock in (home/"cache").glob("*.lock"))}
+    with ExitStack() as locks:
+        for name in sorted(names):
+            locks.enter_context(engine.hold_lock(home, name))
+        yield
 
 # %% ../nbs/18_cli.ipynb #ba4190f4
 def state_of(part: Setting, cell) -> str:
@@ -287,9 +285,9 @@ def status_command(profile: Profile = "digits", device: Device = "cpu", root: Ro
             n_done += len(done)
             n_cells += len(states)
     given = {"profile": profile, "folder": folder, "device": device, "root": root, "cifar10": cifar10, "size": size}
-    defaults = {"device": "cpu", "root": None, "cifar10": "cifar10", "size": None}
-    again = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value != defaults.get(name)]
-    more = "" if n_done == n_cells else f" Continue with: dd_lnl reproduce {' '.join(again)}"
+    options = inspect.signature(status_command).parameters
+    again = [f" --{name} {shlex.quote(str(value))}" for name, value in given.items() if value != options[name].default]
+    more = "" if n_done == n_cells else f" Continue with: dd_lnl reproduce{''.join(again)}"
     print(f"{n_done} of {n_cells} cells of {profile} are finished.{more}")
 
 # %% ../nbs/18_cli.ipynb #54017e0c
@@ -313,7 +311,10 @@ def in_rows(table, index: bool = True) -> str: # of pandas
 def list_missing(settings: list):
     "List the settings that are not finished, and what they cost."
     table = profiles.plan(settings).query("missing > 0").drop(columns=["dataset", "distiller", "cells", "done"])
-    print(in_rows(table, index=False), sums_of(table), sep="\n")
+    if table.empty:
+        print(f"All cells of {settings[0].profile} are finished.")
+    else:
+        print(in_rows(table, index=False), sums_of(table), sep="\n")
 
 
 @app.command("plan")
@@ -333,7 +334,9 @@ Prune = Annotated[str, typer.Option(help="A store to delete; unused: all that th
 
 def experts_in_use(settings: list) -> set:
     "The names of the stores that some settings use."
-    folders = [experts_folder(part) for s in settings for part in s.parts]
+    parts = [part for s in settings for part in s.parts]
+    lenders = [lender(part) for part in parts if part.protocol == "datm_lr"]
+    folders = map(experts_folder, [*parts, *lenders])
     return {folder.name for folder in folders if folder}
 
 
@@ -341,8 +344,10 @@ def experts_in_use(settings: list) -> set:
 def experts_command(profile: OfExperts = "digits", prune: Prune = None, device: Device = "cpu", root: Root = None,
                     folder: Folder = "outputs", cifar10: Cifar10 = "cifar10", size: Size = None):
     "Show the stored experts of a profile and their size; prune them."
+    if (profile, prune) == ("trial", "unused"):
+        raise InputError("Nobody knows which experts later single runs would use: name the store to prune.")
     settings = settings_of(profile, device, root, folder, cifar10, size) if profile != "trial" else []
-    used, datasets = experts_in_use(settings), {s.dataset for s in settings} or {None}
+    used, datasets = experts_in_use(settings), {s.dataset for s in settings}
     kind = pick_device(device).type
     home = Path(folder)/Path(profile).stem
     stores = sorted(path for path in (home/"cache"/"experts").glob("*") if path.is_dir())
@@ -355,7 +360,8 @@ def experts_command(profile: OfExperts = "digits", prune: Prune = None, device: 
         is_ours = made_for.get("device", kind) == kind and made_for.get("dataset") in datasets
         state = "in use" if store.name in used else "unused" if is_ours else "made under other options"
         if prune in (store.name, state):
-            shutil.rmtree(store)
+            with no_run(home): # which may be at work on it
+                shutil.rmtree(store)
             state = "deleted"
         facts = [f"{name} {value}" for name, value in made_for.items()]
         print(store.name, f"{len(files)} experts", f"{megabytes:.1f} MB", *facts, state, sep="  ")
@@ -371,10 +377,11 @@ CellName = Annotated[str, typer.Argument(
 
 @app.command("export")
 def export_command(cell: CellName, to: Target,
-                   profile: Annotated[str, typer.Option(help="The cell's profile; trial for single runs.")] = "digits",
+                   profile: Annotated[str, typer.Option(
+                       help="The cell's profile or its TOML file; trial for single runs.")] = "digits",
                    root: Root = None, size: Size = None, folder: Folder = "outputs", extension: OwnMethods = None):
     "Write a synthetic set as others use it: safetensors, pictures, manifest, card, and DD-Ranking's tensors."
-    written = exchange.export_set(Path(folder)/profile, cell, to, root, size, extension)
+    written = exchange.export_set(Path(folder)/Path(profile).stem, cell, to, root, size, extension)
     print(f"{written} holds {cell}: see its README.md.")
 
 # %% ../nbs/18_cli.ipynb #9028910e
@@ -467,6 +474,6 @@ def main():
         sys.exit(f"dd_lnl: {e}")
     except (OSError, RuntimeError) as e:
         if getattr(e, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "PytorchStreamWriter" in str(e):
-            sys.exit(f"dd_lnl: The disk is full or cannot be written ({str(e).splitlines()[0]}): free some space; the "
-                     "same command continues from here.")
+            sys.exit(f"dd_lnl: The disk is full or cannot be written ({str(e).splitlines()[0]}): free some space; "
+                     f"{engine.CONTINUES}.")
         raise
