@@ -1,7 +1,8 @@
 # Two commands do everything on a fresh Linux machine with Python 3.11 to 3.13:
 #   make artifact   sets up .venv from requirements.lock, runs the digits profile anew, draws its figures, builds a report,
-#                   and compares all cells with those that were there before
-#   make test       sets up .venv if needed, runs every chapter and every test
+#                   and compares all cells with those that were there before; it starts anew each time, so an
+#                   interrupted one continues with `.venv/bin/dd_lnl reproduce` and ends with `.venv/bin/dd_lnl verify`
+#   make test       sets up .venv if needed, runs every chapter and every test but those marked slow or cuda
 # and a third makes a site of all that is there, to be read in a browser:
 #   make docs       _docs/index.html
 SHELL := bash
@@ -9,11 +10,13 @@ SHELL := bash
 PYTHON ?= python3
 PROFILE ?= digits
 BIN := .venv/bin
+HOME_OF_PROFILE := outputs/$(basename $(notdir $(PROFILE)))
 
 .PHONY: artifact test docs export lock readme metadata
 artifact: .venv/ready
 	$(BIN)/dd_lnl reproduce --profile $(PROFILE) --fresh
-	@[ ! -d outputs/$(basename $(notdir $(PROFILE)))/superseded/records ] || $(BIN)/dd_lnl verify --profile $(PROFILE)
+	@if compgen -G '$(HOME_OF_PROFILE)/superseded*/records' > /dev/null || git cat-file -e 'HEAD:./$(HOME_OF_PROFILE)/records' 2> /dev/null; \
+	then $(BIN)/dd_lnl verify --profile $(PROFILE); fi
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile
