@@ -16,11 +16,12 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from . import experiment, record, store
+from . import record, store
 from .checks import is_sound, read_any_json, user_path
 from .core import InputError, check_writable, data_root, load_tensors, read_json, write_json
 from .engine import shipped_file
-from .profiles import profile as settings_of
+from .experiment import compute_cell
+from .profiles import missing_cells, profile as settings_of
 from .setting import Setting
 from .tables import normal_path, read_table
 
@@ -152,20 +153,14 @@ def time_limit(seconds: float): # None: no limit
 # %% ../nbs/16a_bare.ipynb #a9adc3c0
 def unfinished_cells(s: Setting) -> list: # of (part, cell)
     "The cells of a setting that are not finished."
-    return [(part, cell) for part in s.parts for cell in part.cells if not record.finished(part, cell)]
+    return [(part, cell) for part, cells in missing_cells(s) for cell in cells]
 
 
 def compute_setting(s: Setting):
     "Compute the missing cells of a setting, and print each result."
     ready, trained = store.prepare(s), {}
     for part, cell in unfinished_cells(s):
-        if cell.ipc is None:
-            result = experiment.run_baseline(part, ready)
-        else:
-            if part.distiller not in trained:
-                trained[part.distiller] = store.experts(part, ready)
-            syn = store.distilled(part, ready, cell.ipc, trained[part.distiller])
-            result = experiment.evaluated(part, ready, cell.ipc, syn)
+        result = compute_cell(part, ready, cell, trained)
         print(f"{cell.id}: {100 * result['mean']:.1f} ± {100 * result['std']:.1f} % "
               f"({result.get('distil_s', 0.):.0f} s distilling, {result['wall_s']:.0f} s judging)", flush=True)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['judging_folder', 'evaluated', 'judges_predict', 'snapshot_accuracies', 'run_baseline', 'curve_record',
-           'configuration', 'recipe_record']
+           'configuration', 'recipe_record', 'compute_cell']
 
 # %% ../nbs/12c_experiment.ipynb #60db11be
 import shutil
@@ -14,14 +14,14 @@ from time import perf_counter
 
 import torch
 
-from .core import SyntheticSet, read_json, write_json
+from .core import Cell, SyntheticSet, read_json, write_json
 from .evaluation import confusion_matrix
 from .record import accuracy_summary, judged_by, reduced, write_record
 from .robust import CONSTANTS, ROBUST
 from .setting import Setting, config, robust_recipe
-from .store import (Prepared, at_precision, checkpoint_folder, experts_s, judge, judge_all_data, judge_corrected,
-                         judge_snapshot, read, record_key, reporter, robust_training, set_key, stretch, usual_training,
-                         with_learned_step)
+from .store import (Prepared, at_precision, checkpoint_folder, distilled, experts, experts_s, judge,
+                          judge_all_data, judge_corrected, judge_snapshot, read, record_key, reporter,
+                          robust_training, set_key, set_path, stretch, usual_training, with_learned_step)
 from .training import Checkpoint, accuracy, recall
 
 # %% ../nbs/12c_experiment.ipynb #1b69d183
@@ -135,3 +135,16 @@ def recipe_record(s: Setting, ready: Prepared, folder: Path) -> dict:
                         {"networks": confusion_matrix(probabilities, test.labels)}, notes=[],
                         recall={"last": recall(probabilities, test.labels)},
                         config={"protocol": asdict(protocol)}, reduced=reduced(s, train.in_shape, len(train)))
+
+# %% ../nbs/12c_experiment.ipynb #e061d8ea
+def compute_cell(s: Setting, ready: Prepared, cell: Cell,
+                 trained: dict # {distiller: experts}, to which missing ones are added
+                ) -> dict:
+    "Compute one cell with what it needs, and write its record."
+    if cell.ipc is None:
+        return run_baseline(s, ready)
+    stored = read(s, set_path(s, cell.ipc))
+    is_stored = stored and stored["key"] == set_key(s, cell.ipc) # it needs no experts, which may have been pruned
+    if s.distiller not in trained and not is_stored:
+        trained[s.distiller] = experts(s, ready)
+    return evaluated(s, ready, cell.ipc, distilled(s, ready, cell.ipc, trained.get(s.distiller)))

@@ -20,11 +20,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from . import experiment, store
 from .core import InputError, read_json
+from .experiment import compute_cell
 from .record import record_path
 from .results import plain_fields, under_own_name, usual_records
 from .setting import Setting, space_method
+from .store import experts_folder, prepare
 from .tolerance import kinds_of_cells, moderated, numbers_of, paired
 from .verdicts import claims
 
@@ -65,9 +66,12 @@ def earlier_run(home: Path,
                 against=None, # the <folder>/<profile> to compare with; None: look for it
                 also_home: bool = False) -> Run: # whether the records at hand will do
     "The run to compare a fresh one with; an `InputError` if there is none."
-    runs = [read_run(Path(against))] if against else [run_at_head(home), read_run(home/"superseded")]
-    if also_home and not against:
-        runs.append(read_run(home))
+    if against:
+        runs = [read_run(Path(against))]
+    else:
+        set_aside = map(read_run, [home/"superseded", *sorted(home.glob("superseded-*"))])
+        fullest = max(set_aside, key=lambda run: len(run.records)) # the latest may have been interrupted
+        runs = [run_at_head(home), fullest, *([read_run(home)] if also_home else [])]
     runs = [run for run in runs if run]
     for run in runs:
         if run.records:
@@ -347,7 +351,7 @@ def seconds_of(record: dict) -> float:
 
 def sample_seconds(sample: list, records: dict) -> float:
     "The time of the cells of a sample and their experts."
-    experts = {store.experts_folder(part): records[cell.id].get("experts_s", 0.) for part, cell in sample}
+    experts = {experts_folder(part): records[cell.id].get("experts_s", 0.) for part, cell in sample}
     return sum(experts.values()) + sum(seconds_of(records[cell.id]) for _, cell in sample)
 
 
@@ -387,12 +391,7 @@ def sample_cells(settings: list, records: dict) -> list: # of (part of a setting
 def recompute(part: Setting, cell, folder) -> dict: # folder: an empty one, for caches and the record
     "Compute one cell anew, as a run does, and return its record."
     part = replace(part, folder=str(folder))
-    ready = store.prepare(part)
-    if cell.ipc is None:
-        experiment.run_baseline(part, ready)
-    else:
-        syn = store.distilled(part, ready, cell.ipc, store.experts(part, ready))
-        experiment.evaluated(part, ready, cell.ipc, syn)
+    compute_cell(part, prepare(part), cell, {})
     return read_json(record_path(part, cell))
 
 
