@@ -6,13 +6,14 @@
 __all__ = ['CARRIED', 'FILES', 'STATE', 'SCRIPTS', 'MOST_UNITS', 'data_files', 'links_among', 'copy_over', 'as_script',
            'check_inside', 'copy_extensions', 'pack_profile', 'TimeUp', 'time_limit', 'unfinished_cells',
            'compute_setting', 'compute_settings', 'run_for', 'read_options', 'main', 'is_newer', 'add_experts',
-           'units_done', 'is_inside', 'keys_of_today', 'replaces', 'merge_records', 'merge_results']
+           'units_done', 'is_inside', 'keys_of_today', 'replaces', 'pack_options', 'merge_records', 'sets_in_use',
+           'holds_any', 'merge_results']
 
 # %% ../nbs/16a_bare.ipynb #ebecf772
 import argparse, json, os, shutil, signal, sys, threading
 from _thread import interrupt_main
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from .checks import is_sound, read_any_json, user_path
 from .core import InputError, check_writable, data_root, load_tensors, read_json, write_json
 from .engine import shipped_file
 from .experiment import compute_cell
+from .image_files import locate
 from .profiles import missing_cells, profile as settings_of
 from .setting import Setting
 from .tables import normal_path, read_table
@@ -28,17 +30,22 @@ from .tables import normal_path, read_table
 # %% ../nbs/16a_bare.ipynb #c301cda8
 CARRIED = ("platformdirs", "filelock") # pure Python, and small
 FILES = {"cifar10": ["cifar-10-*"], "cifar100": ["cifar-100-*"], "tinyimagenet": ["tiny-imagenet-200*"],
-         "folder": ["*"], "digits": []} # data set: its files in the root
+         "folder": ["*"], "digits": []} # data set: its files in the root; those of any other are in its table
 STATE = ("records", "cache/experts", "cache/synthetic", "cache/unfinished")
 SCRIPTS = ("benchmarks", "gpu", "precision", "reference") # experiment notebooks that are worth running there
 
 
 def data_files(dataset: str, root: Path) -> set:
     "The files and folders in the root that a data set is read from."
-    patterns = list(FILES.get(dataset, [f"{dataset}.*", dataset]))
+    patterns = [*FILES.get(dataset, [f"{dataset}.csv", f"{dataset}.classes.txt"])]
     if dataset.startswith("cifar"):
         patterns.append("cifar-n")
-    return {path for pattern in patterns for path in root.glob(pattern)}
+    files = {path for pattern in patterns for path in root.glob(pattern)}
+    table = root/f"{dataset}.csv"
+    if dataset in FILES or not table.exists():
+        return files
+    loose, archives = locate(root, dataset, [*map(normal_path, read_table(table).columns.get("path", ()))])
+    return files | {root/Path(file).relative_to(root).parts[0] for file in [*loose.values(), *archives]}
 
 
 def links_among(folder: str, names: list) -> list:
@@ -109,8 +116,9 @@ def pack_profile(profile: str, # a name, or the path of a TOML file
         if (home/part).exists():
             copy_over(home/part, to/"outputs"/home.name/part)
     if profile.endswith(".toml"):
-        copy_over(Path(profile), to/Path(profile).name)
-        copy_extensions(settings, Path(profile).parent, to)
+        file = user_path(profile)
+        copy_over(file, to/file.name)
+        copy_extensions(settings, file.parent, to)
     (to/"run.py").write_text("from dd_lnl.bare import main\n\nmain()\n")
     for name in SCRIPTS:
         (to/f"{name}.py").write_text(as_script(shipped_file(f"{name}.ipynb")))
@@ -208,8 +216,8 @@ def main():
     if pack is None:
         sys.exit("There is no pack.json here: start this in the folder that `dd_lnl pack` wrote.")
     os.environ["DD_LNL_COMMIT"] = pack["commit"] or ""
-    os.environ["DD_LNL_PROGRESS"] = str(check_writable(Path(options.folder)/"progress"))
     try:
+        os.environ["DD_LNL_PROGRESS"] = str(check_writable(Path(options.folder)/"progress"))
         settings = settings_of(pack["profile"], pack["cifar10"], pack.get("size"), root="data",
                                folder=options.folder, device=options.device)
         chosen = [s for s in settings if options.dataset in (None, s.dataset) and options.noise in (None, s.noise)]
@@ -254,10 +262,11 @@ def is_inside(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def keys_of_today(into: Path) -> dict: # {name of a record: its key}; {} for a profile that has no name of ours
+def keys_of_today(into: Path, **options # which a pack was made with
+                 ) -> dict: # {name of a record: its key}; {} for a profile that has no name of ours
     "The keys with which the records of a profile at home count as finished."
     try:
-        settings = settings_of(into.name, folder=str(into.parent))
+        settings = settings_of(into.name, folder=str(into.parent), **options)
         parts = [(part, cell) for s in settings for part in s.parts for cell in part.cells]
         return {record.record_path(part, cell).name: store.record_key(part, cell.ipc) for part, cell in parts}
     except InputError: # another profile, or its data are not here
@@ -276,17 +285,35 @@ def replaces(value: dict, path: Path, home: Path, keys) -> bool: # keys: a funct
     return is_newer(path, home) and own.get("key") != keys().get(home.name, own.get("key"))
 
 
-def merge_records(source: Path, into: Path) -> int: # two <folder>/<profile> -> how many were taken
+def pack_options(source: Path) -> dict: # <packed>/outputs/<profile>
+    "The options that a packed folder was made with; {} for a folder that comes from elsewhere."
+    pack = read_any_json(source.parent.parent/"pack.json") or {}
+    return {name: pack[name] for name in ("cifar10", "size") if name in pack}
+
+
+def merge_records(source: Path, into: Path) -> set: # two <folder>/<profile> -> the names of those taken
     "Copy valid, newer records, except for cells that are finished at home."
-    n, keys = 0, lru_cache(lambda: keys_of_today(into))
+    taken, keys = set(), lru_cache(partial(keys_of_today, into, **pack_options(source)))
     for path in sorted((source/"records").glob("*.json")):
         home = into/"records"/path.name
         value = read_any_json(path)
         if is_inside(path, source) and replaces(value, path, home, keys):
             write_json(home, value | {"profile": into.name})
             shutil.copystat(path, home)
-            n += 1
-    return n
+            taken.add(path.name)
+    return taken
+
+
+def sets_in_use(into: Path, but: set) -> set: # but: names of records
+    "The keys of the sets that records at home were made with."
+    records = [read_any_json(path) or {} for path in (into/"records").glob("*.json") if path.name not in but]
+    return {record["set_key"] for record in records if "set_key" in record}
+
+
+def holds_any(path: Path, keys: set) -> bool: # path of a set, which may be absent
+    "Whether a set has one of some keys."
+    stored = load_tensors(path)
+    return isinstance(stored, dict) and stored.get("key") in keys
 
 # %% ../nbs/16a_bare.ipynb #9b15cb4c
 def merge_results(source, into) -> dict: # two <folder>/<profile> -> {what: how many were taken}
@@ -298,12 +325,15 @@ def merge_results(source, into) -> dict: # two <folder>/<profile> -> {what: how 
     if source.resolve() == into.resolve():
         raise InputError(f"{source} is the profile at home itself: name the folder that came back.")
     check_writable(into)
-    taken = {"records": merge_records(source, into), "synthetic sets": 0, "experts": 0, "checkpoints": 0}
+    records = merge_records(source, into)
+    taken = {"records": len(records), "synthetic sets": 0, "experts": 0, "checkpoints": 0}
+    needed = sets_in_use(into, but=records)
     here, there = into/"cache", source/"cache"
     for path in (there/"synthetic").glob("*.pt"):
+        home = here/"synthetic"/path.name
         is_set = is_inside(path, source) and isinstance(load_tensors(path), dict)
-        if is_set and is_newer(path, here/"synthetic"/path.name):
-            copy_over(path, here/"synthetic"/path.name)
+        if is_set and is_newer(path, home) and not holds_any(home, needed):
+            copy_over(path, home)
             taken["synthetic sets"] += 1
     for folder in (there/"experts").glob("*"):
         if folder.is_dir() and is_inside(folder, source):
