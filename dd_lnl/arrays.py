@@ -6,6 +6,8 @@
 __all__ = ['as_names', 'label_values', 'read_arrays', 'from_arrays', 'square', 'names_of', 'read_dataset', 'from_dataset']
 
 # %% ../nbs/01e_arrays.ipynb #9c46fac5
+import re
+
 import numpy as np
 import torch
 
@@ -29,7 +31,7 @@ def label_values(labels, class_names: tuple = None) -> tuple: # (n,) int64 with 
     if array.dtype.kind == "f" and bool((broken := np.isfinite(array) & (array != np.round(array))).any()):
         raise InputError(f"Label {array[broken][0]:g} is no class: give whole numbers or names.")
     values = ["" if value is None else str(value) for value in array.reshape(-1).tolist()]
-    values = [value.removesuffix(".0") for value in values]
+    values = [re.sub(r"^(-?\d+)\.0$", r"\1", value) for value in values] # of a table that was read as floats
     shown = sorted({value for value in values if value not in ("", "nan")})
     if all(value.lstrip("-").isdigit() for value in shown):
         shown = sorted(shown, key=int)

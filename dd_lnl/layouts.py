@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['IMAGE_SUFFIXES', 'SPLIT_FOLDERS', 'NO_LAYOUT', 'WITHOUT_STEM', 'MOST_PIXELS', 'Listing', 'subfolders', 'images_below',
            'class_folders', 'list_class_folders', 'index_of', 'observed_names', 'is_unlabelled', 'chosen_cells',
-           'observed_column', 'list_table', 'labelled_rows', 'list_metadata', 'list_images', 'shorter_sides',
-           'fitting_side', 'decode_readable', 'twins']
+           'observed_column', 'list_table', 'title_of', 'labelled_rows', 'list_metadata', 'list_images',
+           'shorter_sides', 'fitting_side', 'decode_readable', 'twins']
 
 # %% ../nbs/01d_layouts.ipynb #d4937d67
 import io, os, re
@@ -117,9 +117,9 @@ def observed_names(cells, file: Path) -> tuple: # labels of all images; the tabl
 def is_unlabelled(cell: str) -> bool: return cell.casefold() in ("", "nan")
 
 
-def chosen_cells(table, column, splits) -> list: # a label for each row; column: None for the default one
-    "The labels to judge; of test rows those of the default column, where there is one."
-    default, column = label_columns(table, column)
+def chosen_cells(table, splits, column: str = None, to_judge: bool = False) -> list: # as for `list_images`
+    "A label for each row: of the chosen column, and of test rows that of the default one, where there is one."
+    default, column = label_columns(table, column or (observed_column(table) if to_judge else None))
     chosen = table.columns[column]
     if default in (None, column):
         return chosen
@@ -142,12 +142,20 @@ def list_table(file: Path, column: str = None, to_judge: bool = False) -> Listin
         raise InputError(f"{file.name} needs the columns path and one of labels, but its first line reads "
                          f"{','.join(table.columns)!r}.")
     splits = splits_of(table) if "split" in table.columns else ["train"] * len(table.rows)
-    cells = chosen_cells(table, column or (observed_column(table) if to_judge else None), splits)
+    cells = chosen_cells(table, splits, column, to_judge)
     layout = f"{file.name}, {'with' if 'split' in table.columns else 'without'} splits"
     return labelled_rows(file, file.parent, table.rows, paths_of(table), splits, cells, layout)
 
 # %% ../nbs/01d_layouts.ipynb #eb9b07db
 WITHOUT_STEM = ("index.csv", "metadata.csv") # tables whose images lie beside them, and not below a folder of their name
+
+
+def title_of(place) -> str: # a folder or a CSV file
+    "The name of a folder or a table; many folders have an index.csv, which is called as its folder."
+    place = user_path(place).resolve()
+    if place.name in WITHOUT_STEM:
+        return place.parent.name
+    return place.stem if place.is_file() else place.name
 
 
 def labelled_rows(file, root, rows, paths, splits, cells, layout) -> Listing: # lists of equal lengths
@@ -176,11 +184,11 @@ def list_metadata(place: Path, folders: list, # with a metadata.csv
             raise InputError(f"{folder/'metadata.csv'} needs the column file_name and one of labels.")
         start = "" if folder == place else f"{folder.relative_to(place).as_posix()}/"
         inside = [start + path for path in paths_of(table, "file_name")]
+        of_splits = [SPLIT_FOLDERS.get(path.split("/")[0].casefold(), "train") for path in inside]
         rows += table.rows
         paths += inside
-        splits += [SPLIT_FOLDERS.get(path.split("/")[0].casefold(), "train") for path in inside]
-        chosen = column or (observed_column(table) if to_judge else None)
-        cells += table.columns[label_columns(table, chosen)[1]]
+        splits += of_splits
+        cells += chosen_cells(table, of_splits, column, to_judge)
     return labelled_rows(place/"metadata.csv", place, rows, paths, splits, cells, "metadata.csv (Hugging Face)")
 
 # %% ../nbs/01d_layouts.ipynb #1c8b64ab
@@ -190,6 +198,8 @@ def list_images(place, # a folder, or a CSV file in one
                ) -> Listing:
     "Every labelled image of a folder in one of the known layouts; an `InputError` for any other."
     place = user_path(place)
+    if place.name == "metadata.csv" and place.is_file():
+        return list_metadata(place.parent, [place.parent], column, to_judge)
     if place.is_file():
         return list_table(place, column, to_judge)
     if not place.is_dir():
@@ -207,10 +217,10 @@ def list_images(place, # a folder, or a CSV file in one
 MOST_PIXELS = 64 # a side, unless asked for more
 
 
-def shorter_sides(index: Index, most: int = 100) -> list: # of some images, as their headers say
-    "The shorter sides in pixels of a sample of images, read from their headers."
+def shorter_sides(index: Index) -> list: # of some images, as their headers say
+    "The shorter sides in pixels of a hundred images or a few more, read from their headers."
     from PIL import Image
-    step = max(1, len(index.paths) // most)
+    step = max(1, len(index.paths) // 100)
     sides = []
     for _, data in read_files(index.root, index.stem, index.paths[::step]):
         try:
