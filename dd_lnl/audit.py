@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['MINUTES', 'METHOD', 'JUDGES', 'Source', 'from_folder', 'source_from', 'take_images', 'Plan', 'seconds_for',
-           'plan_for', 'announcement', 'training_images', 'probabilities_for', 'given_probabilities', 'judgement_of',
-           'with_held_out', 'distilled_part', 'distil_kept', 'agreement_with_held_out', 'audit', 'both_progresses',
-           'judge_and_distil', 'write_all', 'CallableModule']
+           'plan_for', 'announcement', 'training_images', 'check_splits', 'probabilities_for', 'given_probabilities',
+           'judgement_of', 'with_held_out', 'distilled_part', 'distil_kept', 'agreement_with_held_out', 'audit',
+           'both_progresses', 'judge_and_distil', 'write_all', 'CallableModule']
 
 # %% ../nbs/15c_audit.ipynb #fac67d65
 import sys, time, types
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from .core import InputError, LabelledImages, check_writable, choose, generator
 from .crossfit import (EFFORTS, WAYS, Effort, check_counts, deal, distilled_set, distilling_seconds,
                              judging_seconds, measure, out_of_sample, predictions_of)
 from .device import pick_device
-from .layouts import decode_readable, fitting_side, list_images, twins
+from .layouts import decode_readable, fitting_side, list_images, title_of, twins
 from .progress import Progress, duration
 from .standalone import write_standalone
 from .suspicion import call_others, check_probabilities, judge_labels
@@ -42,7 +43,7 @@ class Source:
     splits: list # of "train", "val", "test"
     layout: str
     places: np.ndarray # (n,) which of the images that were listed; the others could not be read
-    n_listed: int
+    listed: np.ndarray # labels of all that were listed
     faults: dict = field(default_factory=dict) # {path: why it could not be read}
     n_unlabelled: int = 0
     notes: list = field(default_factory=list)
@@ -59,9 +60,8 @@ def from_folder(place, column: str = None, size: int = None) -> Source: # a fold
         first = index.paths[0]
         raise InputError(f"None of the {len(index.paths)} images of {place} can be read, such as {first}: "
                          f"{faults[first]}.")
-    home = user_path(place).resolve()
     return Source(
-        name=home.stem if home.is_file() else home.name,
+        name=title_of(place),
         pixels=torch.from_numpy(pixels).float().div(255),
         labels=index.labels[places],
         class_names=index.class_names,
@@ -69,7 +69,7 @@ def from_folder(place, column: str = None, size: int = None) -> Source: # a fold
         splits=[listing.splits[i] for i in places],
         layout=listing.layout,
         places=places,
-        n_listed=len(index.paths),
+        listed=index.labels,
         faults=faults,
         n_unlabelled=listing.n_unlabelled,
         notes=listing.notes)
@@ -78,27 +78,37 @@ def from_folder(place, column: str = None, size: int = None) -> Source: # a fold
 def source_from(images, labels, class_names=None, name: str = "images") -> Source:
     "Arrays or tensors of images and labels."
     pixels, values, names = read_arrays(images, labels, class_names)
-    places = np.flatnonzero(values >= 0)
+    labelled = np.flatnonzero(values >= 0)
     return Source(
         name=name,
-        pixels=pixels[places],
-        labels=values[places],
+        pixels=pixels[labelled],
+        labels=values[labelled],
         class_names=names,
-        paths=[f"image {i}" for i in places],
-        splits=["train"] * len(places),
+        paths=[f"image {i}" for i in labelled],
+        splits=["train"] * len(labelled),
         layout="arrays",
-        places=places,
-        n_listed=len(values),
-        n_unlabelled=len(values) - len(places))
+        places=np.arange(len(labelled)),
+        listed=values[labelled],
+        n_unlabelled=len(values) - len(labelled))
 
 # %% ../nbs/15c_audit.ipynb #4a2516d8
 def take_images(images, labels=None, class_names=None, column=None, size=None) -> Source:
-    "Images and labels from a folder, arrays or a data set."
+    "Images and labels from a folder, arrays or a data set; an `InputError` for options that are for another kind."
+    def refuse(what, **options):
+        for name, value in options.items():
+            if value is not None:
+                raise InputError(f"{what}, so there is no use for {name}: leave it out.")
     if isinstance(images, (str, Path)):
+        refuse("A folder or table has labels and class names of its own", labels=labels, class_names=class_names)
         return from_folder(images, column, size)
-    if labels is None:
-        return source_from(*read_dataset(images, size))
-    return source_from(images, labels, class_names)
+    refuse("Only a table has columns", column=column)
+    if torch.is_tensor(images) or isinstance(images, np.ndarray) or labels is not None:
+        refuse("An array's images stay as large as they are", size=size)
+        if labels is None:
+            raise InputError("An array of images has no labels: give labels, one for each image.")
+        return source_from(images, labels, class_names)
+    pixels, values, own_names = read_dataset(images, size)
+    return source_from(pixels, values, own_names if class_names is None else class_names)
 
 # %% ../nbs/15c_audit.ipynb #fb95109d
 MINUTES = 10.
@@ -130,7 +140,7 @@ def plan_for(train: LabelledImages, n_others: int, way: str, minutes: float) -> 
         chosen = Plan(way, effort, seconds)
     if chosen is None:
         raise InputError(f"Judging {len(train)} images takes {duration(seconds)} on this machine at least: give "
-                         f"--minutes {seconds / 60:.0f}, a smaller --size or --method regression.")
+                         f"--minutes {ceil(seconds / 60)}, a smaller --size or --method regression.")
     return chosen
 
 
@@ -155,7 +165,17 @@ def training_images(source: Source, device) -> tuple: # LabelledImages, (n,) boo
     images, labels = source.pixels[trains].to(device), torch.from_numpy(source.labels[trains]).to(device)
     train = LabelledImages(images, labels, source.class_names)
     check_counts(train)
+    check_splits(source)
     return replace(train, space=data.channel_space("dance", "own", images)), trains
+
+
+def check_splits(source: Source): # every class has images that are no test images
+    "Refuses a class without an image from which the set to keep may be distilled."
+    distilled = {label for label, split in zip(source.labels.tolist(), source.splits) if split == "train"}
+    for c, name in enumerate(source.class_names):
+        if c not in distilled:
+            raise InputError(f"Class {name!r} has images in the validation split only, but a set is distilled from the "
+                             "training split: move some of them there.")
 
 
 def probabilities_for(source, train, trains, plan, seed, tick): # -> (K, n, C) of train, (m, C) of the others
@@ -166,10 +186,8 @@ def probabilities_for(source, train, trains, plan, seed, tick): # -> (K, n, C) o
 
 
 def given_probabilities(source: Source, probabilities, trains) -> tuple: # as `probabilities_for`
-    "A user's own probabilities, a row for every image that was listed."
-    n_classes = len(source.class_names)
-    listed = np.zeros(source.n_listed, dtype=np.int64)
-    p = check_probabilities(probabilities, listed, n_classes)[source.places]
+    "A user's own probabilities, a row for every labelled image, unreadable ones included."
+    p = check_probabilities(probabilities, source.listed, len(source.class_names))[source.places]
     return p[trains][None], p[~trains]
 
 # %% ../nbs/15c_audit.ipynb #138f6fd6
@@ -256,7 +274,7 @@ def audit(images, # a folder, a CSV file, a PyTorch data set, or an array (n, H,
           minutes: float = MINUTES, # how long judging and distilling may take, by the estimate
           method: str = METHOD, # a name in WAYS
           device: str = "cpu",
-          probabilities=None, # (n, n_classes) out-of-sample probabilities of one's own; None: ours
+          probabilities=None, # (n, n_classes) out-of-sample ones of one's own, of the labelled images; None: ours
           to=None, # a folder for the report and the lists; None: nothing is written
           seed: int = 0, say=print, # what is called with sentences
          ) -> Audit:
@@ -287,15 +305,13 @@ def judge_and_distil(source: Source, way, probabilities, minutes, device, seed, 
     "Judge, then distil what is not called wrong."
     start = time.perf_counter()
     train, trains = training_images(source, device)
+    given = None if probabilities is None else given_probabilities(source, probabilities, trains)
     plan = plan_for(train, int((~trains).sum()), way, minutes)
     say(announcement(source, plan))
     facts = {"images": f"{len(source.labels)} ({source.layout})", "judged by": JUDGES[way], **asdict(plan.effort)}
     with closing(Progress("judging", "%")) as progress:
         to_judge, to_distil = both_progresses(progress, plan)
-        if way == "given":
-            pair = given_probabilities(source, probabilities, trains)
-        else:
-            pair = probabilities_for(source, train, trains, plan, seed, to_judge)
+        pair = given or probabilities_for(source, train, trains, plan, seed, to_judge)
         result = judgement_of(source, trains, *pair, facts)
         progress.label = "distilling a set to keep"
         splits = with_held_out(result, seed)
@@ -305,7 +321,7 @@ def judge_and_distil(source: Source, way, probabilities, minutes, device, seed, 
     return replace(result, facts=facts, distilled=distilled), splits, syn
 
 # %% ../nbs/15c_audit.ipynb #e5301136
-def write_all(result: Audit, splits: list, syn, home: Path, say=print):
+def write_all(result: Audit, splits: list, syn, home: Path, say):
     "Write the page, the lists and the distilled set."
     write_page(result, home/"report"/"index.html")
     write_labels(result, home/"labels.csv")

@@ -16,6 +16,7 @@ from .audit import METHOD, MINUTES, audit
 from .checks import safe_name, user_path
 from .core import InputError
 from .crossfit import WAYS
+from .layouts import title_of
 
 # %% ../nbs/17a_audit_command.ipynb #96dd49ae
 def read_probabilities(file) -> np.ndarray:
@@ -31,8 +32,7 @@ def read_probabilities(file) -> np.ndarray:
 # %% ../nbs/17a_audit_command.ipynb #56681e34
 def home_of(folder: str, images: str) -> Path:
     "The output folder for the audit of a folder or a CSV file."
-    place = user_path(images).resolve()
-    return user_path(folder)/"audit"/safe_name(place.stem if place.is_file() else place.name)
+    return user_path(folder)/"audit"/safe_name(title_of(images))
 
 
 def audit_command(
@@ -44,7 +44,7 @@ def audit_command(
         method: Annotated[str, typer.Option(help=f"How labels are judged: {', '.join(WAYS)}.")] = METHOD,
         device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
         probabilities: Annotated[str, typer.Option(
-            metavar="FILE.npy", help="Your own out-of-sample probabilities, a row an image.")] = None,
+            metavar="FILE.npy", help="Your own out-of-sample probabilities, a row for each labelled image.")] = None,
         folder: Annotated[str, typer.Option(help="Where results go.")] = "outputs"):
     "Find the wrong labels of your own images: their rate, a ranked list, a report, and a set to train on."
     p = None if probabilities is None else read_probabilities(probabilities)

@@ -32,12 +32,12 @@ def deal(labels: torch.Tensor, # (n,) observed
     return folds
 
 
-def check_counts(train: LabelledImages, fewest: int = 2):
+def check_counts(train: LabelledImages):
     "Refuses a class with too few images for cross-validation."
     counts = train.labels.cpu().bincount(minlength=train.n_classes)
-    small = [f"{train.class_names[c]!r} ({counts[c]})" for c in (counts < fewest).nonzero()[:, 0].tolist()]
+    small = [f"{train.class_names[c]!r} ({counts[c]})" for c in (counts < 2).nonzero()[:, 0].tolist()]
     if small:
-        raise InputError(f"A class needs at least {fewest} training images, and these have fewer: "
+        raise InputError("A class needs at least 2 training images, and these have fewer: "
                          f"{', '.join(small[:5])}{' and others' if small[5:] else ''}. Correct their labels, merge "
                          "or drop them.")
 

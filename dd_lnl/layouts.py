@@ -218,7 +218,7 @@ MOST_PIXELS = 64 # a side, unless asked for more
 
 
 def shorter_sides(index: Index) -> list: # of some images, as their headers say
-    "The shorter sides in pixels of a hundred images or a few more, read from their headers."
+    "The shorter sides in pixels of at least a hundred images, or of all, read from their headers."
     from PIL import Image
     step = max(1, len(index.paths) // 100)
     sides = []

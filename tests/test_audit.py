@@ -128,6 +128,8 @@ def good(folder):
     (lambda d: d, [], "is in none of the layouts"),
     (lambda d: table(d, "path,label", "a.png,x", "b.png,y"), [], "None of the 2 images"),
     (lambda d: table(d, "path,label", "0.png,x", "1.png,y"), [], "A class needs at least 2 training images"),
+    (lambda d: table(d, "path,label,split", *(f"{i}.png,{'xy'[i % 2]},{('train', 'val')[i % 2]}" for i in range(8))),
+     [], "Class 'y' has images in the validation split only"),
     (lambda d: table(d, "path,anna,ben", "0.png,x,y"), [], "choose the one to judge with --labels"),
     (lambda d: table(d, "path,label", "0.png,x", "1.png,X"), [], "differ only in capitals"),
     (good, ["--minutes", "nan"], "positive"),
