@@ -17,7 +17,7 @@ rule figures:
     input: [f"figures/{name}" for name in plan["figures"]]
 
 # Which cells are finished is for the records to say: what is in the plan is to be done, and the touched file only ends the job.
-# The plan names the Python that wrote it; the environment is for those who ask for `--software-deployment-method conda`.
+# The plan names the Python that runs a job; the environment only documents what that needs, as Snakemake's lint asks.
 rule notebook:
     output: touch("{kind}/{name}")
     log: "logs/{kind}/{name}.log"
