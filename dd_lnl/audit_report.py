@@ -131,10 +131,10 @@ def picture(pixels: np.ndarray) -> str: # (C, H, W) uint8
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
 
 # %% ../nbs/15b_audit_report.ipynb #4ae39313
-def suspects(audit: Audit, most: int = 60) -> str:
+def suspects(audit: Audit) -> str:
     "The most suspicious images with their given and suggested labels."
     figures = []
-    for i in audit.order()[:most]:
+    for i in audit.order()[:60]:
         given, other = audit.class_names[audit.labels[i]], audit.class_names[audit.suggested[i]]
         caption = (f"{text_of(given)} → <b>{text_of(other)}</b> {100 * audit.probability[i]:.0f} %"
                    f"<div class=path>{text_of(audit.paths[i])}</div>")
@@ -145,7 +145,7 @@ def suspects(audit: Audit, most: int = 60) -> str:
 def percent_of(share: float) -> str: return f"{100 * share:.1f} %"
 
 
-def twin_rows(audit: Audit, most: int = 50) -> list: # [(paths, what is wrong with it)]
+def twin_rows(audit: Audit) -> list: # [(paths, what is wrong with it)], 50 at most
     "Images with equal pixels that matter: in two splits, or with two labels."
     rows = []
     for places in audit.twins:
@@ -158,7 +158,7 @@ def twin_rows(audit: Audit, most: int = 50) -> list: # [(paths, what is wrong wi
             reasons.append(f"called {' and '.join(labels)}")
         if reasons:
             rows.append((", ".join(audit.paths[i] for i in places[:4]), "; ".join(reasons)))
-    return rows[:most]
+    return rows[:50]
 
 # %% ../nbs/15b_audit_report.ipynb #c94bf910
 def class_rows(audit: Audit) -> list:

@@ -178,19 +178,19 @@ class Units:
     iteration: float # of a distillation
 
 
-def measure(train: LabelledImages, effort: Effort, n_steps: int = 3) -> Units:
-    "A short timing at an effort's sizes; the first step of each kind is not counted."
+def measure(train: LabelledImages, effort: Effort) -> Units:
+    "A timing of three steps at an effort's sizes; the first step of each kind is not counted."
     config = dance_config(train, effort)
     make = dance.encoder(train, config)
     net, rng = make().to(train.images), generator(0, "timing")
-    at = torch.arange(64 * (n_steps + 1)) % len(train)
+    at = torch.arange(4 * 64) % len(train)
     x, y = train.inputs()[at], as_targets(train.labels[at], train.n_classes).to(train.images)
     starts = initial(make, rng, 1).to(train.images)
     recipe = Recipe(epochs=1, policy="dance_eval", mix=.5)
     fit(net, starts, x[:64], y[:64], recipe, [rng])
     start = perf_counter()
     fit(net, starts, x[64:], y[64:], recipe, [rng])
-    step = (perf_counter() - start) / n_steps
+    step = (perf_counter() - start) / 3
     experts = torch.stack([starts, starts], 1).repeat(config.n_experts, 1, 1)
     short = override(config, iterations=3)
     seconds = dance.distil(train, short, experts=experts, rng=rng).log["seconds"]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LOADER', 'STANDALONE_CARD', 'USAGE', 'CONTEXT', 'FORMATS', 'examples_of', 'usage_of', 'card_of', 'file_object',
-           'croissant', 'write_examples_table', 'write_standalone', 'write_examples', 'json_of']
+           'croissant', 'write_examples_table', 'write_standalone', 'write_examples']
 
 # %% ../nbs/12f_standalone.ipynb #3af2d0db
 import csv, hashlib, json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from .checks import check_finite, in_table
+from .checks import check_finite, in_table, user_path
 from .core import SyntheticSet, check_writable, whole_file, write_json
 
 # %% ../nbs/12f_standalone.ipynb #7916a5ce
@@ -93,8 +93,7 @@ CONTEXT = { # as mlcroissant 1.1 writes it
     "references": "cr:references", "regex": "cr:regex", "repeated": "cr:repeated", "replace": "cr:replace",
     "sc": "https://schema.org/", "separator": "cr:separator", "source": "cr:source", "subField": "cr:subField",
     "transform": "cr:transform"}
-FORMATS = {".safetensors": "application/octet-stream", ".csv": "text/csv", ".json": "application/json",
-           ".png": "image/png"}
+FORMATS = {".safetensors": "application/octet-stream", ".csv": "text/csv", ".json": "application/json"}
 
 
 def file_object(file: Path) -> dict:
@@ -136,17 +135,12 @@ def write_standalone(to, syn: SyntheticSet, class_names, name: str, # as the car
 def write_examples(to, syn: SyntheticSet, class_names: list, name: str, description: str) -> tuple: # folder, tensors
     "Everything but the card."
     from safetensors.torch import save_file
-    to, tensors = check_writable(to), examples_of(syn)
+    to, tensors = check_writable(user_path(to)), examples_of(syn)
     with whole_file(to/"examples.safetensors") as tmp:
         save_file(tensors, tmp)
     with whole_file(to/"classes.json") as tmp:
-        tmp.write_text(json_of(class_names), encoding="utf-8")
+        tmp.write_text(json.dumps(class_names, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     write_examples_table(to/"labels.csv", tensors["labels"].tolist(), class_names)
     files = [to/"examples.safetensors", to/"classes.json", to/"labels.csv"]
     write_json(to/"croissant.json", croissant(name, description, files, to/"labels.csv"))
     return to, tensors
-
-
-def json_of(value) -> str:
-    "A plain value as JSON text."
-    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
