@@ -10,7 +10,8 @@ import pytest, torch
 from conftest import ROOT
 from PIL import Image
 
-from dd_lnl import cli, core, data, engine, noise
+from dd_lnl import cli, core, data, engine, noise, profiles
+from dd_lnl.profiles import profile
 from dd_lnl.setting import setting
 from dd_lnl.store import distilled, prepare
 
@@ -99,6 +100,26 @@ def test_a_full_or_read_only_output_folder(code, refused, tmp_path, monkeypatch)
     def fail(*_, **__): raise OSError(code, os.strerror(code))
     monkeypatch.setattr(*(Path, "write_bytes") if code == errno.ENOSPC else (core.tempfile, "mkstemp"), fail)
     assert refused().endswith(f"({os.strerror(code)}): free some space or choose another folder.")
+
+
+def test_only_fresh_replaces_records_of_another_size(tmp_path, monkeypatch):
+    own = tmp_path/"own.toml"
+    own.write_text('[[settings]]\ndataset = "folder"\nnoise = "given"\ntau = "none"\ndistiller = "full"\n')
+    home = tmp_path/"out"/"own"
+    core.write_json(home/"records"/f"{profile(str(own))[0].cells[0].id}.json", {"size": 16})
+    monkeypatch.setattr(cli, "run_settings", lambda *_: {})
+    monkeypatch.setattr(cli, "draw_figures", lambda *_: {})
+    options = dict(profile=str(own), folder=str(tmp_path/"out"), size=32)
+    with pytest.raises(core.InputError, match="of images of size 16"):
+        cli.reproduce_command(**options)
+    cli.reproduce_command(fresh=True, **options)
+    assert (home/"superseded"/"records").exists() and not (home/"records").exists()
+
+
+def test_a_dry_run_of_what_is_finished(monkeypatch, capsys):
+    monkeypatch.setattr(profiles, "missing_cells", lambda s: [(part, []) for part in s.parts])
+    cli.list_missing([setting()])
+    assert capsys.readouterr().out == "All cells of trial are finished.\n"
 
 
 def test_a_disk_that_is_full_at_the_end_leaves_what_was_there(tmp_path, monkeypatch):
