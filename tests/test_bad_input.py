@@ -10,7 +10,7 @@ import pytest, torch
 from conftest import ROOT
 from PIL import Image
 
-from dd_lnl import cli, core, data, engine, noise, profiles
+from dd_lnl import bare, cli, core, data, engine, noise, profiles
 from dd_lnl.profiles import profile
 from dd_lnl.setting import setting
 from dd_lnl.store import distilled, prepare
@@ -114,6 +114,16 @@ def test_only_fresh_replaces_records_of_another_size(tmp_path, monkeypatch):
         cli.reproduce_command(**options)
     cli.reproduce_command(fresh=True, **options)
     assert (home/"superseded"/"records").exists() and not (home/"records").exists()
+
+
+def test_a_packed_folder_whose_results_cannot_be_written(tmp_path, monkeypatch):
+    core.write_json(tmp_path/"pack.json", {"profile": "digits", "cifar10": "cifar10", "size": None, "commit": None})
+    (tmp_path/"a file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DD_LNL_COMMIT", "") # which is set anew, and so put back
+    monkeypatch.setattr(sys, "argv", ["run.py", "--folder", "a file"])
+    with pytest.raises(SystemExit, match="^dd_lnl: Cannot write"):
+        bare.main()
 
 
 def test_a_dry_run_of_what_is_finished(monkeypatch, capsys):
