@@ -9,7 +9,6 @@ __all__ = ['PLACES', 'TAIL_RIVALS', 'MEASUREMENTS', 'method_on', 'missed_answer'
 
 # %% ../nbs/13m_beyond.ipynb #f8ae0486
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from .efficiency import STOPPED, break_evens
 from .findings import over_all_seeds
 from .human import human_sentences
 from .privacy import FALSE_POSITIVES, way_label
-from .results import load, transitions
+from .results import load, output_folders, transitions
 from .tails import against_rivals, recalls
 from .unabsorbed import correction_name, corrections, goals
 from .verdicts import CLAIMS
@@ -62,8 +61,8 @@ def size_answer(cells: pd.DataFrame) -> list:
         means = own.droplevel(law.OF_LAW)
         if ("law", "enough") in means.index:
             enough = means.loc["law", "enough"]
-            clauses.append(f"{method_on(cells, *key)} {enough.regret:+.1f} with {enough.saved:.0f} % fewer images "
-                           f"(always the largest {means.regret['none', 'largest']:+.1f})")
+            clauses.append(f"{method_on(cells, *key)} {enough.regret:+z.1f} with {enough.saved:.0f} % fewer images "
+                           f"(always the largest {means.regret['none', 'largest']:+z.1f})")
     return [f"Points lost with the smallest size predicted within {law.CLOSE:g} point of the best: "
             f"{', '.join(clauses)}"] * bool(clauses)
 
@@ -110,7 +109,7 @@ def tails_answer(profile: str, folder="outputs") -> list:
         compared = over_all_seeds(of_seeds.rename(columns={part: "difference"}), group)
         clauses = []
         for rival, own in compared.groupby("rival", sort=False):
-            methods = [f"{method_on(rivals, row.dataset, row.distiller)} {row.difference:+.1f}"
+            methods = [f"{method_on(rivals, row.dataset, row.distiller)} {row.difference:+z.1f}"
                        f"{CERTAINTY.get(row.outcome, '')}" for row in own.itertuples()]
             clauses.append(f"beside {TAIL_RIVALS[rival]}: {', '.join(methods)}")
         only = ONE_SEED if (compared.outcome == "one seed").all() else ""
@@ -132,7 +131,7 @@ def unabsorb_answer(profile: str, folder="outputs") -> list:
         ours = structured[structured.correction == best]
         sure = f"surely half of it in {(ours.outcome == 'yes').sum()} of {len(ours)} cases"
         name = method_on(cases, dataset, distiller)
-        back.append(f"{name} {means.back[best]:+.1f} of {means.gap[best]:.1f} points ({correction_name(best)}, the "
+        back.append(f"{name} {means.back[best]:+z.1f} of {means.gap[best]:.1f} points ({correction_name(best)}, the "
                     f"best of {len(means)}; {sure if ours.seeds.max() > 1 else 'one seed'})")
         cost = own.back[(own.correction == best) & (own.label == "τ = 0")].mean()
         costs.append(f"{name} {'not measured' if np.isnan(cost) else f'{cost:+z.1f}'}")
@@ -159,7 +158,7 @@ def efficiency_answer(profile: str, folder="outputs") -> list:
     for rival in (STOPPED, "all data, same recipe"):
         own = table[(table.against == rival) & (table.ipc == size)]
         sets = [f"{method_on(table, row.dataset, row.method)} {networks_text(row.networks)} "
-                f"({round(row.points, 1) + 0.:+.1f}, noises: {row.noises})" for row in own.itertuples()]
+                f"({row.points:+z.1f}, noises: {row.noises})" for row in own.itertuples()]
         if sets:
             chosen_by = f", whose epoch {networks} networks choose" * (rival == STOPPED)
             sentences.append(f"IPC {size} against {rival}{chosen_by}: {', '.join(sets)}")
@@ -175,8 +174,7 @@ def human_answer(profile: str, folder="outputs") -> list:
 # %% ../nbs/13m_beyond.ipynb #93e679f0
 def privacy_result(place: str, folder="outputs") -> dict:
     "What the notebook stored."
-    bases = [Path(up)/folder/place for up in (".", "..", "../..")]
-    result = next(filter(None, (read_json(base/"privacy.json") for base in bases)), None)
+    result = next(filter(None, (read_json(base/place/"privacy.json") for base in output_folders(folder))), None)
     if result is None:
         raise InputError(f"There is no privacy.json in {folder}/{place}: execute the notebook privacy.")
     return result
@@ -192,7 +190,7 @@ def privacy_answer(place: str, folder="outputs") -> list:
     found = [f"{way_label(row.way)} {100 * row.rate:.1f} %{by_chance[row.low > row.false_positives]} at "
              f"{100 * result['accuracy'][row.way]:.0f} % accuracy" for row in canaries.itertuples()]
     compared = differences[(differences.false_positives == FALSE_POSITIVES[0]) & (differences.who == "canaries")]
-    less = [f"{row.compared} {100 * row.difference:+.1f} points {interval_text(100 * row.low, 100 * row.high)}"
+    less = [f"{row.compared} {100 * row.difference:+z.1f} points {interval_text(100 * row.low, 100 * row.high)}"
             for row in compared.itertuples()]
     of_others = [f"Correctly labelled images: {100 * others.rate.min():.1f} to {100 * others.rate.max():.1f} %"]
     return [f"{name_of(result['dataset'])}, {result['n_shadows']} shadow models: {'; '.join(found)}",

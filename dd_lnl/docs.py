@@ -23,7 +23,7 @@ from .checks import in_table
 from .core import InputError, check_writable, read_json, write_json
 from .report import (CONF, STYLE, entitled, executed_notebooks, front, heading, in_reading_order,
                            plain_list, relinked, run_sphinx)
-from .results import load, transitions
+from .results import load, profiles_with_figures, transitions
 from .theory import gaps
 from .verdicts import CLAIMS, FROZEN, claims
 from .words import (ALT_TEXTS, BASELINE_NAMES, and_list, as_markdown, bullets, figure_of, headlines,
@@ -427,7 +427,7 @@ def first_page(readme: str, texts: dict) -> str: # {path: Markdown of the other 
 
 def write_pages(root: Path, source: Path): # the repository; an empty folder
     "Write what Sphinx makes the site of."
-    names = {path.parent.name for path in (root/"outputs").glob("*/records")}
+    names = set(profiles_with_figures(root))
     names = [*(name for name in FIRST_PAGE if name in names), *sorted(names - {*FIRST_PAGE})]
     notebooks, profiles = notebook_pages(root), {}
     pages = {path: notebook for own in notebooks.values() for path, notebook in own.items()}

@@ -12,11 +12,12 @@ import pandas as pd
 from .core import InputError
 from .findings import ways, ways_with
 from .results import labelled
+from .words import named
 
 # %% ../nbs/13k_efficiency.ipynb #7ed1c9f5
 def break_even(before: float, each: float, # seconds before the first network, and a network, of the set
                other_before: float, other_each: float, # the same of the way that it is compared with
-              ) -> float: # networks, from 1; infinite if never
+              ) -> float: # networks, from 1; infinite: never; nan: only for the first ones
     "The number of networks from which on the first way is not more expensive."
     if before + each <= other_before + other_each:
         return 1. if each <= other_each else np.nan
@@ -45,10 +46,10 @@ def break_evens(frame: pd.DataFrame, # records
     rows = []
     for name, wanted in AGAINST.items():
         rivals = ways_with(options, wanted)
-        key = ["dataset", "kind", "label", "seed"] + ["protocol"] * (name == "all data, same recipe")
+        key = ["dataset", "kind", "label", "seed", "device"] + ["protocol"] * (name == "all data, same recipe")
         both = sets.merge(rivals[[*key, "accuracy", "before_s", "seconds"]], on=key, suffixes=("", "_rival"))
         costs = ["accuracy", "accuracy_rival", "before_s", "seconds", "before_s_rival", "seconds_rival"]
-        for case, own in both.groupby(["dataset", "method", "ipc"]):
+        for case, own in both.dropna(subset=costs).groupby(["dataset", "method", "ipc"]):
             mean = own[costs].astype(float).mean()
             n = break_even(mean.before_s, mean.seconds, mean.before_s_rival, mean.seconds_rival)
             rows.append(dict(zip(["dataset", "method", "ipc"], case)) | dict(
@@ -74,7 +75,7 @@ def efficiency_sentences(table: pd.DataFrame) -> list: # of `break_evens`
     for row in table.itertuples():
         pays = "never pays" if np.isinf(row.networks) else f"pays from network {row.networks:.0f} on"
         pays = "is cheaper for the first networks only" if np.isnan(row.networks) else pays
-        sentences.append(f"{row.dataset}, {row.method}, IPC {row.ipc} against {row.against}: {pays}, at "
-                         f"{row.points:+.1f} points ({row.before_s:.0f} s and {row.seconds:.1f} s a network against "
+        sentences.append(f"{named(row.dataset, row.method)}, IPC {row.ipc} against {row.against}: {pays}, at "
+                         f"{row.points:+z.1f} points ({row.before_s:.0f} s and {row.seconds:.1f} s a network against "
                          f"{row.rival_before_s:.0f} s and {row.rival_seconds:.1f} s; {row.noises} noises).")
     return sentences

@@ -6,7 +6,7 @@
 __all__ = ['COLUMN', 'TAUS', 'RAMP', 'LEAST_ERROR', 'ACCURACY_TICKS', 'APART', 'LINE_STYLES', 'LINE_MARKS', 'GROUP_MARKS',
            'SHORT_NAMES', 'LOSS_CURVES', 'UNSAID', 'theme', 'axes_grid', 'colour', 'marker', 'label_styles',
            'to_error_scale', 'from_error_scale', 'error_axis', 'mark_style', 'draw_panel', 'draw_baselines',
-           'ways_of_panel', 'ways_of_data', 'ways_of', 'draw_ways', 'figure_accuracy', 'accuracy_range',
+           'ways_of_panel', 'ways_of_data', 'ways_of', 'draw_ways', 'figure_accuracy', 'left_in', 'accuracy_range',
            'accuracy_rows', 'draw_row', 'draw_ways_row', 'accuracy_legend', 'legends', 'tiles', 'image_grid',
            'synthetic_strips', 'draw_loss', 'figure_iterations', 'add_below', 'save']
 
@@ -235,7 +235,7 @@ def draw_ways(ax, # where to
 def figure_accuracy(frame, # records of one kind of noise, from `results.of_kind`
                     distiller: str = None, # only this one; None: all there are
                     note: str = "", # a warning to be read before the figure is
-                    ceilings: dict = {}, # {label: the highest possible accuracy, a fraction}
+                    ceilings: dict = {}, # {(data set, label): the highest possible accuracy, a fraction}
                    ) -> mpl.figure.Figure:
     "Accuracy against images per class: a row a data set and distiller, a column a rate."
     shown = [panel for panel in panels(frame) if distiller in (None, panel.distiller)]
@@ -252,14 +252,19 @@ def figure_accuracy(frame, # records of one kind of noise, from `results.of_kind
         for panel, axes in zip(shown, rows["panels"]):
             draw_row(axes, panel, ranges, ceilings)
             dataset = f"{name_of(panel.dataset)}, " if len(datasets) > 1 else ""
-            axes[0].set_ylabel(f"{dataset}{name_of(panel.distiller)}\ntest accuracy (%)")
+            left_in(axes)[0].set_ylabel(f"{dataset}{name_of(panel.distiller)}\ntest accuracy (%)")
         for dataset, axes in zip(datasets, rows["ways"]):
             draw_ways_row(axes, [panel for panel in shown if panel.dataset == dataset], ranges)
-        for place, label in enumerate(columns):
-            rows["panels"][0][place].set_title(label)
-            rows["panels"][-1][place].set_xlabel("images per class", fontsize=6.5)
+        for label, column in zip(columns, zip(*rows["panels"])):
+            left_in(column)[0].set_title(label)
+            left_in(column)[-1].set_xlabel("images per class", fontsize=6.5)
         accuracy_legend(fig, shown, ceilings, title + (f" ({note})" if note else ""))
     return fig
+
+
+def left_in(axes) -> list:
+    "The axes that were not removed from their figure."
+    return [ax for ax in axes if ax.figure]
 
 
 def accuracy_range(shown: list, label: str) -> tuple: # panels -> percent
@@ -288,13 +293,13 @@ def accuracy_rows(shown: list, datasets: list, columns: list) -> tuple: # the fi
     return fig, rows
 
 
-def draw_row(axes, panel, ranges: dict, ceilings: dict): # {label: percent}, {label: fraction}
+def draw_row(axes, panel, ranges: dict, ceilings: dict): # {label: percent}, {(data set, label): fraction}
     "The panels of one distiller; a label that its data set does not have leaves a gap."
     for ax, (label, ends) in zip(axes, ranges.items()):
         if label not in panel.labels:
             ax.remove()
             continue
-        draw_panel(ax, panel, label, ceilings.get(label))
+        draw_panel(ax, panel, label, ceilings.get((panel.dataset, label)))
         error_axis(ax.yaxis, *ends)
         ax.set_ylim(*ends)
         ax.tick_params(labelsize=6)
@@ -311,9 +316,10 @@ def draw_ways_row(axes, shown: list, ranges: dict): # panels of one data set; {l
         draw_ways(ax, by_label[label], names)
         error_axis(ax.xaxis, *ends)
         ax.set_xlim(*ends)
-        ax.tick_params(axis="y", labelleft=ax is axes[0])
+        ax.tick_params(axis="y", labelleft=False)
         ax.tick_params(axis="x", labelsize=6)
         ax.set_xlabel("test accuracy (%)", fontsize=6.5)
+    left_in(axes)[0].tick_params(axis="y", labelleft=True)
 
 # %% ../nbs/14_figures.ipynb #3abe6811
 def accuracy_legend(fig, shown: list, ceilings: dict, title: str):

@@ -4,16 +4,15 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'concentration', 'evened', 'drawn_concentrations', 'concentration_interval', 'beside_models',
-           'structure_share', 'believed_without_structure', 'structure_shares', 'human_sentences',
-           'concentration_sentences', 'accuracy_sentences', 'nearness_sentences', 'structure_sentences']
+           'structure_share', 'structure_shares', 'human_sentences', 'concentration_sentences', 'accuracy_sentences',
+           'nearness_sentences', 'structure_sentences']
 
 # %% ../nbs/13l_human.ipynb #fc0b37a9
 import numpy as np
 import pandas as pd
-from scipy.interpolate import PchipInterpolator
 
 from .core import InputError
-from .findings import at_equal_share, over_all_seeds
+from .findings import along_shares, at_equal_share, over_all_seeds
 from .results import labelled
 from .theory import SET
 from .words import and_list, difference_text, interval_text, name_of
@@ -69,16 +68,6 @@ def structure_share(M: np.ndarray, # (C, C), what is believed under the noise
     return ((M - M_even) * structure).sum() / size if size > 1e-6 else np.nan
 
 # %% ../nbs/13l_human.ipynb #5f6e7ddd
-def believed_without_structure(curve: pd.DataFrame, # records of one way on clean labels and under symmetric noise
-                               share: float) -> np.ndarray: # of wrong labels -> (C, C); None beyond the curve
-    "What networks believe under symmetric noise with as many wrong labels, interpolated between its rates."
-    curve = curve.drop_duplicates("tau_hat").sort_values("tau_hat")
-    shares = curve.tau_hat.to_numpy(float)
-    if len(curve) < 2 or shares[0] > 0 or share > shares[-1]:
-        return None
-    return PchipInterpolator(shares, np.stack(curve.networks.to_list()))(share)
-
-
 def structure_shares(matrices: pd.DataFrame, # from `results.transitions`
                     ) -> pd.DataFrame: # SET, kind, label, share; RCIG's networks have no class probabilities
     "The share of the noise's structure that networks believe, for asymmetric noise and human labels."
@@ -86,12 +75,13 @@ def structure_shares(matrices: pd.DataFrame, # from `results.transitions`
     records = records[records.networks.notna()]
     rows = []
     for key, own in records.groupby(SET, dropna=False, sort=False):
-        curve = own[(own.kind == "sym") | (own.tau == 0)]
-        for record in own[own.kind.isin(["asym", "human"]) & (own.tau != 0)].itertuples():
-            even = believed_without_structure(curve, record.tau_hat)
-            if even is not None:
-                share = structure_share(record.networks, even, record.true)
-                rows.append(dict(zip(SET, key)) | dict(kind=record.kind, label=record.label, share=share))
+        without_structure = along_shares(own[(own.kind == "sym") | (own.tau == 0)], "networks")
+        if without_structure is None:
+            continue
+        structured = own[own.kind.isin(["asym", "human"]) & (own.tau != 0)]
+        for record in structured[structured.tau_hat <= without_structure.x[-1]].itertuples():
+            share = structure_share(record.networks, without_structure(record.tau_hat), record.true)
+            rows.append(dict(zip(SET, key)) | dict(kind=record.kind, label=record.label, share=share))
     return pd.DataFrame(rows, columns=[*SET, "kind", "label", "share"]).astype({"ipc": "Int64"})
 
 # %% ../nbs/13l_human.ipynb #cdb5a21c
@@ -131,20 +121,21 @@ def accuracy_sentences(table: pd.DataFrame) -> list: # from `beside_models`
         clauses = [f"{name_of(row.distiller)} {difference_text(row)}" for row in own.itertuples()]
         sentences.append(f"{label}: distilled sets, compared with those from {name_of(model)} noise with as many wrong "
                          f"labels: {and_list(clauses)}.")
-    return [*sentences, *nearness_sentences(means)]
+    return [*sentences, *nearness_sentences(sets)]
 
 
-def nearness_sentences(means: pd.DataFrame) -> list: # dataset, label, distiller, model, seed, difference
-    "Which model of noise is nearer in accuracy, and for which labels this cannot be said."
+def nearness_sentences(sets: pd.DataFrame) -> list: # from `beside_models`
+    "Which model of noise is nearer in accuracy, size by size, and for which labels this cannot be said."
     group = ["dataset", "label", "distiller", "seed"]
-    apart = means.assign(apart=means.difference.abs()).pivot(index=group, columns="model", values="apart")
+    apart = sets.assign(apart=sets.difference.abs()).pivot(index=[*group, "ipc"], columns="model", values="apart")
     both = apart.reindex(columns=list(MODELS)).dropna()
     sentences = []
     if len(both):
-        nearer = over_all_seeds((both.asym - both.sym).rename("difference").reset_index(), group[:-1])
+        nearer_by = (both.asym - both.sym).groupby(level=group, sort=False).mean().rename("difference")
+        nearer = over_all_seeds(nearer_by.reset_index(), group[:-1])
         clauses = [f"{row.label}, {name_of(row.distiller)} {difference_text(row)}" for row in nearer.itertuples()]
         sentences.append(f"Nearer to symmetric than to asymmetric noise by: {and_list(clauses)}.")
-    if alone := sorted(set(means.label) - set(both.index.get_level_values("label"))):
+    if alone := sorted(set(sets.label) - set(both.index.get_level_values("label"))):
         sentences.append(f"{and_list(alone)}: no asymmetric rate has as many wrong labels, so accuracy does not tell.")
     return sentences
 

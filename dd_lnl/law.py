@@ -19,6 +19,7 @@ from scipy.special import expit, logit, stdtrit
 
 from .core import InputError
 from .findings import over_all_seeds
+from .words import named, interval_text
 
 # %% ../nbs/13g_law.ipynb #192b9500
 OF_LAW = ["dataset", "distiller"] # what a law is fitted for
@@ -295,15 +296,15 @@ def error_sentences(errors: pd.DataFrame, gains: pd.DataFrame, # of `prediction_
     for row in errors.to_dict("records"):
         key = tuple(row[name] for name in LEFT_OUT)
         off = ", ".join(f"{name} {row[name]:.1f}" for name in PREDICTORS if np.isfinite(row.get(name, np.nan)))
-        text = f"{key[0]}, {key[1]}, {PART_WORDS[key[2:]]}: points off on average, {off}"
+        text = f"{named(*key[:2])}, {PART_WORDS[key[2:]]}: points off on average, {off}"
         if key in beside.index:
             gain = beside.loc[key]
-            within = f" [{gain.low:+.1f}, {gain.high:+.1f}]" if np.isfinite(gain.low) else ""
-            text += f"; law minus additive, seed by seed, {gain.difference:+.1f}{within} ({gain.outcome})"
+            within = f" {interval_text(gain.low, gain.high, sign='+')}" if np.isfinite(gain.low) else ""
+            text += f"; law minus additive, seed by seed, {gain.difference:+z.1f}{within} ({gain.outcome})"
         sentences.append(text + ("." if np.isfinite(row.get("law", np.nan)) else "; too few cells for the law."))
     for key, own in bands.groupby(OF_LAW, sort=False):
         shares = ", ".join(f"{100 * row.covered:.0f} % ({row.left_out})" for row in own.itertuples())
-        sentences.append(f"{', '.join(key)}: the 90 % interval of a new cell, with its part left out, covers {shares}.")
+        sentences.append(f"{named(*key)}: the 90 % interval of a new cell, with its part left out, covers {shares}.")
     return sentences
 
 
@@ -319,11 +320,11 @@ def choice_sentences(chosen: pd.DataFrame) -> list: # of `choices`
     sentences = []
     for key, own in choice_means(chosen).groupby(OF_LAW, sort=False):
         means = own.droplevel(OF_LAW)
-        texts = [f"{rules[rule]} ({predictor}) {row.regret:+.1f} points, {row.saved:.0f} % saved"
+        texts = [f"{rules[rule]} ({predictor}) {row.regret:+z.1f} points, {row.saved:.0f} % saved"
                  for (predictor, rule), row in means.iterrows() if rule in rules]
         largest = means.regret["none", "largest"]
-        sentences.append(f"{', '.join(key)}: cost against the best size, and images saved against the largest: "
-                         f"{'; '.join(texts)}; always the largest {largest:+.1f} points.")
+        sentences.append(f"{named(*key)}: cost against the best size, and images saved against the largest: "
+                         f"{'; '.join(texts)}; always the largest {largest:+z.1f} points.")
     return sentences
 
 
@@ -333,6 +334,6 @@ def rate_sentences(coverage: pd.DataFrame) -> list: # of `rate_coverage`, one or
     for (*key, new), own in coverage.groupby([*OF_LAW, "new"], sort=False):
         shares = ", ".join(f"{100 * row.covered:.0f} % (τ = {row.tau:g})" for row in own.itertuples())
         clusters = f"; their width rests on {len(own) - 1} other rates" if new == "rate" else ""
-        sentences.append(f"{', '.join(key)}, rates read from curves, new {new}: {own.error.mean():.2f} off on average; "
+        sentences.append(f"{named(*key)}, rates read from curves, new {new}: {own.error.mean():.2f} off on average; "
                          f"intervals of mean width {own.width.mean():.2f} hold the true one in {shares}{clusters}.")
     return sentences

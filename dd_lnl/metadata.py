@@ -19,7 +19,7 @@ from . import __version__
 from .core import InputError, read_json, whole_file, write_json
 from .engine import FIGURES
 from .report import distinct, executed_notebooks
-from .results import load
+from .results import load, profiles_with_figures
 from .tolerance import moderated, numbers_of, paired
 from .words import ALT_TEXTS, figure_of, owner_among, profile_options
 
@@ -138,8 +138,9 @@ def rests_on(record: dict, needs: str) -> bool: # a value of FIGURES
     is_balanced, is_plain = record["imbalance"] == 1, record["correction"] == "none"
     is_usual = is_balanced and is_plain
     noise = record["noise"] if record["noise"] in ("sym", "asym") else "other"
+    noises = ["sym", "asym", "other"] if record["tau"] == 0 else [noise] # clean labels are in every figure
     shown_in = {
-        **dict.fromkeys(["any", "noisy", "published", "full", "random", "human", noise], is_usual),
+        **dict.fromkeys(["any", "noisy", "published", "full", "random", "human", *noises], is_usual),
         "tail": is_plain, "correction": is_balanced,
         "curve": is_usual and noise == "sym" and record["distiller"] == record["protocol"] != "full"}
     return all(shown_in.get(need, False) for need in needs.split())
@@ -185,7 +186,7 @@ def codecheck(root: Path) -> dict: # the repository
     citation, settings = citation_of(root), settings_of_project(root)
     paper = article(citation["preferred-citation"])
     authors = [{"name": f"{author['givenName']} {author['familyName']}"} for author in paper["author"]]
-    homes = [path.parent for path in sorted((root/"outputs").glob("*/records"))]
+    homes = [root/"outputs"/name for name in profiles_with_figures(root)]
     return {"version": "https://codecheck.org.uk/spec/config/1.0/", "repository": settings["git_url"],
             "paper": {"title": paper["name"], "authors": authors, "reference": paper["@id"]},
             "manifest": [entry for home in homes for entry in manifest_of(home, root)]}
@@ -204,5 +205,5 @@ def write_metadata(root=Path()): # the repository
     for name, text in metadata_files(root).items():
         with whole_file(root/name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    for records in sorted((root/"outputs").glob("*/records")):
-        write_crate(records.parent)
+    for name in profiles_with_figures(root):
+        write_crate(root/"outputs"/name)

@@ -16,7 +16,7 @@ from .results import Panel, panels
 from .words import name_of
 
 # %% ../nbs/14c_picture.ipynb #a9f8e40c
-LINES = { # kind of line, as in Figure 2: its name at the end, its points
+LINES = { # kind of line, as in Figure 2: its name at the right end
     "last": "usual training,\nlast epoch", "noisy_val": "usual training, stopped\nby noisy labels",
     "recipe": "all noisy data,\n{method}'s recipe", "distilled": "{size} images a class,\ndistilled by {method}"}
 
@@ -56,7 +56,7 @@ def figure_answer(frame: pd.DataFrame, # records of one data set and kind of noi
             ax.errorbar(line.rate, accuracy, yerr=error, elinewidth=.6, capsize=1.5, **style)
         name_lines(ax, lines, method)
         ax.set(xlabel="share of labels that are replaced, τ", ylabel="test accuracy (%)", ylim=(0, 100),
-               title=f"{name_of(panel.dataset)}, symmetric noise")
+               title=f"{name_of(panel.dataset)}, {name_of(panel.kind)} noise")
         ax.set_xticks(list(panel.labels.values()))
     return figure
 

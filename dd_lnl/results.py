@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['REAL_IMAGES', 'ROBUST_TRAININGS', 'RECIPES', 'FIELDS', 'NOISY_SET', 'MATRICES', 'KINDS', 'SELECTIONS', 'SETTING',
-           'BASELINES', 'home', 'robust_names', 'is_whole', 'load', 'usual_records', 'plain_fields', 'under_own_name',
-           'curves', 'transitions', 'noise_label', 'labelled', 'of_kind', 'labels', 'points', 'by_noise', 'table',
-           'write_table', 'Panel', 'panels', 'comparable', 'missing', 'comparisons', 'retention', 'compare_retention',
-           'retention_cases']
+           'BASELINES', 'output_folders', 'profiles_with_figures', 'home', 'robust_names', 'is_whole', 'load',
+           'usual_records', 'plain_fields', 'under_own_name', 'curves', 'transitions', 'noise_label', 'labelled',
+           'of_kind', 'labels', 'points', 'by_noise', 'table', 'write_table', 'Panel', 'panels', 'comparable',
+           'missing', 'comparisons', 'retention', 'compare_retention', 'retention_cases']
 
 # %% ../nbs/13_results.ipynb #d2672ead
 import warnings
@@ -21,15 +21,25 @@ from .checks import is_fraction, read_any_json
 from .core import InputError, choose, read_json, whole_file
 
 # %% ../nbs/13_results.ipynb #b3b495bf
+def output_folders(folder="outputs") -> list: # of paths
+    "Where a folder of outputs may lie: here, or beside a folder above, as a notebook sees it."
+    return [Path(up)/folder for up in (".", "..", "../..")]
+
+
+def profiles_with_figures(root: Path) -> list: # the repository -> names
+    "The profiles whose records have been drawn; single runs have not."
+    outputs = root/"outputs"
+    return sorted(path.parent.name for path in outputs.glob("*/records") if (path.parent/"figures").is_dir())
+
+
 def home(profile: str, # name of the profile
          folder="outputs", # where all profiles' outputs lie, relative to here or to a folder above
         ) -> Path: # <folder>/<profile>
     "The folder with a profile's outputs; an `InputError` if it holds no records."
-    bases = [Path(up)/folder for up in (".", "..", "../..")]
-    for base in bases:
+    for base in output_folders(folder):
         if any((base/profile/"records").glob("*.json")):
             return base/profile
-    profiles = sorted({path.parent.name for base in bases for path in base.glob("*/records")})
+    profiles = sorted({path.parent.name for base in output_folders(folder) for path in base.glob("*/records")})
     raise InputError(f"No records of profile {profile!r} in {folder} (there are: {', '.join(profiles) or 'none'}): "
                      f"make them with `dd_lnl reproduce --profile {profile}`.")
 
@@ -113,9 +123,10 @@ def curves(profile: str, # name of the profile
            folder="outputs", # where all profiles' outputs lie
           ) -> pd.DataFrame: # the records' plain fields, and curve (its name), iteration, value
     "The logged values along the iterations of every distillation, one row a value."
+    frame, records_folder = load(profile, folder), home(profile, folder)/"records"
     points_of_curves = []
-    for fields in load(profile, folder).to_dict("records"):
-        record = read_json(home(profile, folder)/"records"/f"{fields['cell']}.json")
+    for fields in frame.to_dict("records"):
+        record = read_json(records_folder/f"{fields['cell']}.json")
         for part in (record.get("log", {}), record.get("along", {})):
             for name, values in part.items():
                 if name == "iteration" or not isinstance(values, list):
@@ -154,13 +165,14 @@ def noise_label(noise: str, tau: float, tau_hat: float) -> str: # nan: no nomina
     return f"{noise} (rate unknown)" if np.isnan(tau_hat) else f"{noise} ({100 * tau_hat:.0f} %)"
 
 
-def labelled(frame: pd.DataFrame, # anything with noise, tau, tau_hat
+def labelled(frame: pd.DataFrame, # anything with dataset, noise, tau, tau_hat
             ) -> pd.DataFrame: # with kind, rate (nominal, else realised) and label
     "The rows with three more columns: the kind of the noise, its rate and its label."
     tau, tau_hat = frame.tau.astype(float), frame.tau_hat.astype(float)
+    realised = tau_hat.groupby([frame.dataset, frame.noise]).transform(lambda own: own.drop_duplicates().mean())
     kind = frame.noise.where(frame.noise.isin(KINDS) | tau.notna(), "human") # nobody sets a rate of labels by people
-    label = list(map(noise_label, frame.noise, tau, tau_hat))
-    return frame.assign(kind=frame.get("kind", kind), rate=tau.fillna(tau_hat), label=label)
+    label = list(map(noise_label, frame.noise, tau, realised))
+    return frame.assign(kind=frame.get("kind", kind), rate=tau.fillna(realised), label=label)
 
 # %% ../nbs/13_results.ipynb #b2443e75
 def of_kind(frame: pd.DataFrame, # records

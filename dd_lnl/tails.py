@@ -14,6 +14,7 @@ from .checks import read_any_json
 from .core import InputError
 from .findings import over_all_seeds
 from .results import home, is_whole
+from .words import named, interval_text
 
 # %% ../nbs/13h_tails.ipynb #2bd3f437
 THIRDS = ("head", "middle", "tail")
@@ -126,8 +127,9 @@ def tail_sentences(rivals: pd.DataFrame) -> list: # of `against_rivals`
     for note, own in [("", rivals[rivals.identifiable]), ("not identifiable: ", rivals[~rivals.identifiable])]:
         for row in tail_gains(own).to_dict("records") if len(own) else []:
             surely = {"above": "better", "below": "worse"}.get(row["outcome"], row["outcome"])
-            within = f" [{row['low']:+.1f}, {row['high']:+.1f}]" if np.isfinite(row["low"]) else ""
-            sentences.append(f"{note}{row['dataset']}, {row['distiller']}, imbalance {row['imbalance']:g}, "
-                             f"τ = {row['rates']}: the tail's recall is {row['difference']:+.1f} points{within} beside "
-                             f"{row['rival']} ({surely}, {row['seeds']} seeds).")
+            within = f" {interval_text(row['low'], row['high'], sign='+')}" if np.isfinite(row["low"]) else ""
+            seeds = "" if row["outcome"] == "one seed" else f", {row['seeds']} seeds"
+            sentences.append(f"{note}{named(row['dataset'], row['distiller'])}, imbalance {row['imbalance']:g}, "
+                             f"τ = {row['rates']}: the tail's recall is {row['difference']:+z.1f} points{within} "
+                             f"beside {row['rival']} ({surely}{seeds}).")
     return sentences

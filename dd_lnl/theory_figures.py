@@ -31,10 +31,10 @@ MARKERS = {"datm": "o", "dance": "s", "rcig": "^"}
 SPARE_MARKS = [("#aa3377", "D"), ("#ee7733", "v"), ("#009988", "P"), ("#bbbbbb", "X")] # for distillers from outside
 
 
-def method_marks(names) -> dict: # {name: (hue, marker)}; the package's first
-    "The colours and markers of distillers: fixed for the package's, by order of names for others."
+def method_marks(names) -> dict: # {name of a distiller: (hue, marker)}; the package's first
+    "The colours and markers of the distillers among some names: fixed for the package's, by order for others."
     others = sorted(set(names) - {*HUES, *LINE_STYLES, "full"})
-    known = {name: (HUES[name], MARKERS[name]) for name in HUES}
+    known = {name: (HUES[name], MARKERS[name]) for name in HUES if name in set(names)}
     return known | {name: SPARE_MARKS[place % len(SPARE_MARKS)] for place, name in enumerate(others)}
 
 
@@ -88,13 +88,12 @@ def figure_retention(shares, # from `results.retention`, one data set
 def retention_legend(fig, shares):
     "The legend of Figure 1."
     marks = method_marks(shares.distiller)
-    names = [name for name in marks if name in set(shares.distiller)]
     kinds = [kind for kind in LINE_STYLES
              if kind in {*shares.distiller, *shares.selection[shares.distiller == "full"]}]
-    who = [Line2D([], [], color=marks[name][0], marker=marks[name][1]) for name in names]
+    who = [Line2D([], [], color=hue, marker=mark) for hue, mark in marks.values()]
     lines = [Line2D([], [], color="k" if kind in BASELINES else ".5", **LINE_STYLES[kind][1])
              for kind in kinds]
-    texts = [name_of(name) for name in names] + [LINE_STYLES[kind][0] for kind in kinds]
+    texts = [name_of(name) for name in marks] + [LINE_STYLES[kind][0] for kind in kinds]
     fits = int(fig.get_figwidth() / (.35 + .045 * max(map(len, texts)))) # columns
     fig.legend(who + lines, texts, ncols=min(3, fits), loc="outside lower center")
 
@@ -122,9 +121,8 @@ def draw_inferred(ax, # where to
         own = rates[rates.distiller == method]
         aside = .036 * (place - (len(marks) - 1) / 2)
         hollow = own.inferred.isna()
-        for part, y in ((own[~hollow], own.inferred[~hollow]), (own[hollow], NO_READING)):
-            ax.plot(part.tau_hat + aside, np.broadcast_to(y, len(part)), mark, ms=3, mew=.6, ls="",
-                    mec=hue, mfc="none" if y is NO_READING else hue)
+        for part, y, face in ((own[~hollow], own.inferred[~hollow], hue), (own[hollow], NO_READING, "none")):
+            ax.plot(part.tau_hat + aside, np.broadcast_to(y, len(part)), mark, ms=3, mew=.6, ls="", mec=hue, mfc=face)
     ax.set(xlim=(-.06, 1.06), ylim=(2 * NO_READING, 1.05), xlabel="true rate")
     ax.set_yticks([NO_READING, 0, .5, 1], labels=["none", "0", "0.5", "1"])
 

@@ -36,9 +36,9 @@ FLOORS = { # from the ground up; modules that are still to be written have their
                               "theory_figures": "results theory verdicts findings words figures",
                               "answer": "results theory verdicts findings words",
                               "picture": "results words answer figures",
-                              "report": "results words answer beyond", "tails": "results findings",
-                              "unabsorbed": "results findings words", "law": "findings",
-                              "efficiency": "results findings", "human": "results theory findings words",
+                              "report": "results words answer beyond", "tails": "results findings words",
+                              "unabsorbed": "results findings words", "law": "findings words",
+                              "efficiency": "results findings words", "human": "results theory findings words",
                               "beyond_figures": "results words figures law tails unabsorbed privacy efficiency human",
                               "beyond": "results verdicts findings words answer law tails unabsorbed privacy human "
                                         "efficiency",
