@@ -19,7 +19,6 @@ from .figures import axes_grid, colour, marker, theme
 from .law import OF_LAW, fit_law, parts_of, predicted
 from .privacy import way_label
 from .results import by_noise, labelled
-from .tails import THIRDS
 from .unabsorbed import correction_name, noise_name, set_name
 from .words import name_of
 
@@ -72,10 +71,10 @@ TAIL_STYLES = {"distilled": dict(color="C0", marker="o"), "all data": dict(color
                "selected": dict(color="C3", marker="D")}
 
 
-def way_of(row) -> str: # of `tails.recalls` -> a key of TAIL_STYLES, or "" for what is not drawn
+def way_of(row) -> str: # of `tails.recalls` -> a key of TAIL_STYLES, or a control that is not drawn
     "The way that a row's recall belongs to."
     if row.distiller == "full":
-        return {"full": "", "balanced": "balanced batches"}.get(row.protocol, "all data")
+        return "balanced batches" if row.protocol == "balanced" else "all data"
     return "distilled" if row.distiller == row.protocol else row.distiller
 
 
@@ -104,8 +103,7 @@ def figure_tails(table: pd.DataFrame, # of `tails.recalls`, one data set
     protocols = list(dict.fromkeys(here.protocol[(here.distiller == here.protocol) & (here.distiller != "full")]))
     noises = here[["noise", "tau", "label", "identifiable"]].drop_duplicates()
     noises = noises.sort_values(["noise", "tau"], ascending=[False, True])
-    chosen = table[(table.selection == "last") | (table.protocol == "balanced")]
-    chosen = chosen[(chosen.protocol != "balanced") | (chosen.selection == "noisy_val")]
+    chosen = table[table.selection == np.where(table.protocol == "balanced", "noisy_val", "last")]
     with theme():
         size = 2.1 * len(noises) + 1.2, 1.7 * len(protocols) + .5
         figure, axes = axes_grid(len(protocols), len(noises), size, sharey=True)

@@ -686,9 +686,9 @@ def starred(words: str, verdicts: pd.DataFrame) -> str: # with the same outcome
     return f"{words}: {', '.join(names)}"
 
 # %% ../nbs/13c_words.ipynb #a535f99d
-def levels_text(numbers: pd.DataFrame, kind: str = "sym") -> str: # points
-    "The accuracy of every baseline under one kind of noise, by rising rate."
-    full = numbers[(numbers.distiller == "full") & (numbers.protocol == "full") & (numbers.kind == kind)]
+def levels_text(numbers: pd.DataFrame) -> str: # points
+    "The accuracy of every baseline under symmetric noise, by rising rate."
+    full = numbers[(numbers.distiller == "full") & (numbers.protocol == "full") & (numbers.kind == "sym")]
     noisy = full[(full.rate > 0) & full.selection.isin(BASELINES)].sort_values("rate")
     clauses = []
     for baseline in [name for name in BASELINES if name in set(noisy.selection)]:

@@ -102,7 +102,7 @@ def printed(planted):
 
 @pytest.mark.parametrize("notebook, picture, says", [
     ("tails", "tails", "the tail's recall is -20.0 points"), ("unabsorb", "unabsorb", "confident joint +7.0"),
-    ("tails", "tails", "not identifiable: digits, dance, imbalance 50, τ = 0.4: the tail's recall is -70.0 points"),
+    ("tails", "tails", "not identifiable: digits, DANCE, imbalance 50, τ = 0.4: the tail's recall is -70.0 points"),
     ("unabsorb", "unabsorb", "confident joint +4.0"), ("unabsorb", "unabsorb", "asymmetric τ = 0.4 10.0 (40.0)"),
     ("law", "law", "a rate between others, left out: points off on average, law 0."),
     ("law", "law", "(extrapolated): points off on average, law 0."), ("law", "law", "new seed: 0.00 off on average"),

@@ -37,7 +37,7 @@ FLOORS = { # from the ground up; modules that are still to be written have their
                               "answer": "results theory verdicts findings words",
                               "picture": "results words answer figures",
                               "report": "results words answer beyond", "tails": "results findings words",
-                              "unabsorbed": "results findings words", "law": "findings words",
+                              "unabsorbed": "results theory findings words", "law": "findings words",
                               "efficiency": "results findings words", "human": "results theory findings words",
                               "beyond_figures": "results words figures law tails unabsorbed privacy efficiency human",
                               "beyond": "results verdicts findings words answer law tails unabsorbed privacy human "
