@@ -10,7 +10,7 @@ __all__ = ['SIZE', 'NOISE', 'BESIDE', 'USUAL', 'AUGMENTED_ROW', 'COMPARED_WITH',
            'answer_sentences', 'answer_scope', 'answer_text', 'ways_in_rows', 'answer_column', 'answer_table',
            'by_kind', 'iterations_of', 'answer_note', 'gap_table', 'compared_text', 'other_noise_text', 'clauses_text',
            'verdicts_text', 'answer_or_nothing', 'findings_rows', 'findings_list', 'seeds_note', 'always_holding',
-           'margin_text', 'contradictions', 'side_by_side', 'folded']
+           'claims_text', 'margin_text', 'contradictions', 'side_by_side', 'folded']
 
 # %% ../nbs/13f_answer.ipynb #18e7da0b
 import html
@@ -467,6 +467,18 @@ def always_holding(table: pd.DataFrame) -> str: # from `verdicts.claims`
         random = ", random images do it too" if (rows.random == "holds").all() else ""
         names.append(f"*{claim}* (against {beside}{random})")
     return and_list(names or ["none"])
+
+
+def claims_text(name: str, # of a data set
+                table: pd.DataFrame) -> str: # from `verdicts.claims`
+    "How many verdicts hold on a data set, and which sentences are contradicted or always hold."
+    tested = table[(table.baseline != "") & (table.verdict != "not testable")]
+    counts = tested.verdict.value_counts()
+    words = [f"{words} {counts[verdict]}" for verdict, words in VERDICTS.items() if verdict in counts]
+    wrong = [f"*{claim}*" for claim in tested.claim[tested.verdict == "contradicted"].unique()] or ["none"]
+    return (f"On {name} {len(tested)} verdicts (a sentence, a method and a baseline each) can be tested: "
+            f"{', '.join(words)}. Sentences that are contradicted with some method and baseline: {and_list(wrong)}. "
+            f"Sentences that hold wherever they are tested: {always_holding(table)}.")
 
 
 UNIT_NAMES = {"s": "seconds for one network", "decades of IPC": "powers of ten of images a class"} # of margins
