@@ -228,7 +228,7 @@ def run_settings(settings: list, jobs: int, options=()) -> dict: # {setting id: 
 # %% ../nbs/16_engine.ipynb #a4a6ef04
 FIGURES = { # notebook: all that a profile must have for it
     "results": "any", "iterations": "any", "absorbed": "noisy", "claims": "full", "corollaries": "full",
-    "credit": "full random", "advice": "full", "efficiency": "full", "answer": "sym full", "figure_1": "sym",
+    "credit": "full random", "advice": "full", "efficiency": "full", "answer": "sym full", "figure_1": "noisy",
     "figure_2": "sym", "figure_3": "sym", "figure_4": "asym", "figure_5": "other", "figure_own": "own",
     "fidelity": "published", "law": "curve", "tails": "tail", "unabsorb": "correction", "human": "human"}
 FEWEST_OF_LAW = 4 # sizes, and rates
