@@ -12,10 +12,8 @@ def parameter_cells(path):
     return [cell for cell in nbformat.read(path, 4).cells if "parameters" in cell.metadata.get("tags", [])]
 
 
-@pytest.mark.parametrize("name", [path.name for path in EXPERIMENTS])
-def test_experiments_keep_their_parameters(name, sandbox):
-    nbdev("nbdev_clean", sandbox)
-    path = sandbox/"nbs/experiments"/name
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_experiments_have_parameters(path): # and are a fixed point of cleaning (test_sync.py)
     assert len(parameter_cells(path)) == 1
     assert papermill.inspect_notebook(str(path))
 
