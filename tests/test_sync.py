@@ -43,12 +43,7 @@ def test_edits_orphans_and_missing_modules_are_seen(tmp_path):
     assert differences(tmp_path/"made", tmp_path/"committed") == ["sub/edited", "sub/missing", "sub/orphan"]
 
 
-def test_the_notebooks_are_clean(sandbox):
-    nbdev("nbdev_clean", sandbox)
-    assert differences(sandbox/"nbs", ROOT/"nbs") == []
-
-
-def test_unclean_notebooks_are_seen(sandbox):
+def test_the_notebooks_are_clean_and_unclean_ones_are_seen(sandbox):
     path = sandbox/"nbs/00_core.ipynb"
     nb = nbformat.read(path, 4)
     next(cell for cell in nb.cells if cell.cell_type == "code").execution_count = 7
