@@ -28,6 +28,25 @@ def pytest_xdist_make_scheduler(config, log):
     return scheduler
 
 
+def git(*words):
+    "How a git command ends in the project."
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+
+
+def committed_profiles():
+    "The profiles whose records git holds; without git those that are there."
+    there = {path.parent for path in (ROOT/"outputs").glob("*/records")}
+    ended = git("ls-tree", "--name-only", "HEAD", "outputs/")
+    return sorted(there & {ROOT/name for name in ended.stdout.splitlines()} if ended.returncode == 0 else there)
+
+
+@pytest.fixture(scope="session")
+def committed_results():
+    "Skips a test of what is made from committed results where others stand in their place, as after `make artifact`."
+    if git("diff", "--quiet", "HEAD", "--", "outputs").returncode == 1:
+        pytest.skip("outputs/ was computed anew: this test is about the committed results (git checkout outputs)")
+
+
 def nbdev(command, folder):
     "Run an nbdev command in `folder`; nbdev_export does nothing where IN_TEST is set."
     env = {k: v for k, v in os.environ.items() if k != "IN_TEST"}

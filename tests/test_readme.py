@@ -10,14 +10,18 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 INDEX, README = ROOT/"nbs/index.ipynb", ROOT/"README.md"
 
 
-def made_from(index, folder):
-    "The README that `make readme` makes of an index notebook, worked out in an empty folder."
-    folder.mkdir(exist_ok=True)
+def make_readme(folder):
+    "Call `make readme` in a folder."
     shutil.copy(ROOT/"Makefile", folder)
-    (folder/"nbs").mkdir()
-    shutil.copy(index, folder/"nbs/index.ipynb")
     command = ["make", "-s", "-o", ".venv/ready", "readme", f"BIN={Path(sys.executable).parent}"]
     subprocess.run(command, cwd=folder, check=True)
+
+
+def made_from(index, folder):
+    "The README that `make readme` makes of an index notebook, worked out in an empty folder."
+    (folder/"nbs").mkdir(parents=True)
+    shutil.copy(index, folder/"nbs/index.ipynb")
+    make_readme(folder)
     return (folder/"README.md").read_text()
 
 
@@ -40,6 +44,7 @@ def dead_links(text, folder):
 def test_the_readme_is_what_the_index_makes(tmp_path): assert README.read_text() == made_from(INDEX, tmp_path)
 
 
+@pytest.mark.usefixtures("committed_results")
 def test_the_readme_is_what_the_index_makes_today(tmp_path):
     assert README.read_text() == made_from(executed(INDEX, tmp_path/"index.ipynb"), tmp_path/"made")
 
@@ -54,9 +59,10 @@ def test_a_stale_output_is_seen(tmp_path):
     assert "yesterday" in readme and "'today'" not in readme
 
 
-def test_an_index_that_is_gone_is_seen(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        made_from(tmp_path/"index.ipynb", tmp_path/"made")
+def test_an_index_that_is_gone_is_seen(tmp_path, capfd):
+    with pytest.raises(subprocess.CalledProcessError):
+        make_readme(tmp_path)
+    assert "'nbs/index.ipynb' matched no files" in capfd.readouterr().err
 
 
 # Numbers that people write: names (of figures, versions, data sets), and what a command line takes.
