@@ -1,16 +1,21 @@
 """Every chapter runs from top to bottom, and reads like a chapter."""
-import sys
+import os, sys
+from unittest import mock
 
-import nbdev.test, nbformat, pytest, torch
+import matplotlib, nbdev.test, nbformat, pytest, torch
 from conftest import ROOT, scope_of
 from nbdev.config import get_config
 from nbformat.v4 import new_code_cell as code, new_markdown_cell as prose, new_notebook, new_output
 
 CHAPTERS = sorted((ROOT/"nbs").glob("[0-9]*_*.ipynb"))
-chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+SLOW = [path for path in CHAPTERS if '"#| slow' in path.read_text()]
+SKIPPED = get_config(path=ROOT).tst_flags.split()
 
 
-def run(path, monkeypatch):
+def each(paths): return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
+
+
+def run(path, monkeypatch, skipped=SKIPPED): # the flags of cells that are left out
     "Run a notebook as nbdev_test would: did it pass, and how many cells that hold code were run?"
     n_run = 0
     class Counting(nbdev.test.CaptureShell):
@@ -23,7 +28,11 @@ def run(path, monkeypatch):
     monkeypatch.setenv("IN_TEST", "1") # test_nb would set it for good
     monkeypatch.chdir(ROOT/"nbs")
     torch.set_num_threads(1)
-    passed, _ = nbdev.test.test_nb(path, skip_flags=get_config(path=ROOT).tst_flags.split())
+    with mock.patch.dict(os.environ), matplotlib.rc_context():
+        try:
+            passed, _ = nbdev.test.test_nb(path, skip_flags=skipped)
+        finally:
+            mock.patch.stopall()
     return passed, n_run
 
 
@@ -50,21 +59,47 @@ def test_only_chapters_run_apart():
     assert {scope_of(f"tests/test_docs.py::{name}") for name in ("test_a", "test_b[c::d]")} == {"tests/test_docs.py"}
 
 
-@chapters
+@each(CHAPTERS)
 def test_runs(path, monkeypatch):
     passed, n_run = run(path, monkeypatch)
     assert passed and n_run
 
 
+@pytest.mark.slow
+@each(SLOW)
+def test_runs_with_its_slow_cells(path, monkeypatch):
+    passed, n_run = run(path, monkeypatch, [flag for flag in SKIPPED if flag != "slow"])
+    assert passed and n_run
+
+
 @pytest.mark.parametrize("source, passed, n_run", [
     ("x = 1", True, 1), ("assert False", False, 1),
-    ("#| cuda\nassert False", True, 0), ("#| eval: false\nassert False", True, 0)])
+    ("#| cuda\nassert False", True, 0), ("#| slow\nassert False", True, 0),
+    ("#| eval: false\nassert False", True, 0)])
 def test_running_can_fail(source, passed, n_run, tmp_path, monkeypatch):
     nbformat.write(new_notebook(cells=[code(source)]), tmp_path/"sample.ipynb")
     assert run(tmp_path/"sample.ipynb", monkeypatch) == (passed, n_run)
 
 
-@chapters
+LEAVES_TRACES = """
+import os, matplotlib
+from unittest import mock
+os.environ["LEFT_BEHIND"] = "1"
+matplotlib.rcParams["lines.linewidth"] = 99
+mock.patch("os.getlogin", "patched").start()
+assert os.getlogin == "patched"
+"""
+
+
+@pytest.mark.parametrize("end, passed", [("", True), ("assert False", False)])
+def test_what_a_chapter_changes_ends_with_it(end, passed, tmp_path, monkeypatch):
+    nbformat.write(new_notebook(cells=[code(LEAVES_TRACES + end)]), tmp_path/"sample.ipynb")
+    assert run(tmp_path/"sample.ipynb", monkeypatch) == (passed, 1)
+    assert "LEFT_BEHIND" not in os.environ and matplotlib.rcParams["lines.linewidth"] != 99
+    assert os.getlogin != "patched"
+
+
+@each(CHAPTERS)
 def test_reads_like_a_chapter(path): assert faults(nbformat.read(path, 4)) == []
 
 
