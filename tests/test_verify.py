@@ -257,13 +257,16 @@ def test_the_command_compares_with_what_git_holds(clone):
 
 # What `make artifact` does with a stand-in for the command, which writes down how it was called.
 STAND_IN = """#!/bin/sh
-echo "$1" >> calls
+echo "$@" >> calls
 [ "$1" != verify ] || exit $CODE
 """
 
 
+REPRODUCE, VERIFY = "reproduce --profile digits --fresh", "verify --profile digits"
+
+
 @pytest.mark.parametrize("are_earlier, code, calls", [
-    (True, 0, ["reproduce", "verify"]), (True, 1, ["reproduce", "verify"]), (False, 1, ["reproduce"])])
+    (True, 0, [REPRODUCE, VERIFY]), (True, 1, [REPRODUCE, VERIFY]), (False, 1, [REPRODUCE])])
 def test_make_artifact_ends_with_the_comparison(are_earlier, code, calls, tmp_path):
     shutil.copy(ROOT/"Makefile", tmp_path)
     (tmp_path/"dd_lnl").write_text(STAND_IN)
@@ -272,7 +275,7 @@ def test_make_artifact_ends_with_the_comparison(are_earlier, code, calls, tmp_pa
         (tmp_path/"outputs"/"digits"/"superseded"/"records").mkdir(parents=True)
     command = ["make", "-s", "-o", ".venv/ready", "artifact", f"BIN={tmp_path}"]
     ended = subprocess.run(command, cwd=tmp_path, env={**os.environ, "CODE": str(code)}, capture_output=True)
-    assert (tmp_path/"calls").read_text().split() == calls
+    assert (tmp_path/"calls").read_text().splitlines() == calls
     assert bool(ended.returncode) == (are_earlier and code == 1)
 
 
