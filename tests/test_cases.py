@@ -3,11 +3,10 @@
 The outcome is a result, or a part of the one sentence that names the fault and its repair. A kind of input has one
 table, so that a case is a line.
 """
-import io, json, os, subprocess, sys, tarfile, unicodedata
+import io, json, os, sys, tarfile, unicodedata
 
 import numpy as np
 import pytest, torch
-from conftest import ROOT
 from PIL import Image
 
 from dd_lnl import bare, cli, core, data, engine, exchange, image_files, layouts, noise, profiles, store
@@ -563,13 +562,6 @@ def test_the_home_folder_of_nobody(monkeypatch):
 def test_a_users_profile_of_the_engine_is_left_alone(monkeypatch):
     monkeypatch.setenv("SNAKEMAKE_PROFILE", "mycluster")
     assert "SNAKEMAKE_PROFILE" not in engine.engine_environment()
-
-
-def test_cores_are_counted_where_no_process_has_an_affinity():
-    program = "import os; del os.sched_getaffinity; from dd_lnl import cli; from dd_lnl.setting import setting; "
-    program += "print(cli.default_jobs([setting()]))"
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
-    assert int(ended.stdout) >= 1, ended.stderr
 
 
 def test_a_line_of_clothing1m_without_a_label(tmp_path):

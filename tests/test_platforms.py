@@ -11,6 +11,7 @@ import filelock, papermill, psutil, resource, torch, torchvision, typer
 for name in ("resource", "fcntl", "pwd", "grp", "termios"):
     sys.modules[name] = None
 for module, names in [(os, ["getuid", "sched_getaffinity", "sched_setaffinity", "fork"]),
+                      (psutil.Process, ["cpu_affinity"]),
                       (signal, ["SIGALRM", "setitimer", "ITIMER_REAL", "SIGKILL"])]:
     for name in names:
         delattr(module, name)
@@ -47,6 +48,7 @@ MISSING = """
 import importlib
 for module, name in [("os", "getuid"), ("os", "sched_getaffinity"), ("signal", "SIGALRM")]:
     assert not hasattr(importlib.import_module(module), name)
+assert not hasattr(psutil.Process(), "cpu_affinity")
 try:
     import resource
 except ImportError:
