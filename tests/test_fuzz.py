@@ -29,6 +29,22 @@ def sentence_or(work, *args):
         return None, str(e)
 
 
+def both_ways(*strategies):
+    "Makes a test of a check that says whether it took its random input: some it takes, and some it refuses."
+    def decorated(check):
+        def test():
+            outcomes = set()
+            fuzz(given(st.tuples(*strategies))(lambda drawn: outcomes.add(check(*drawn))))()
+            assert outcomes == {True, False}
+        return test
+    return decorated
+
+
+def edits(n, *more): # places from 0 to n - 1; what to draw for each
+    "At most two edits of something valid."
+    return st.lists(st.tuples(st.integers(0, n - 1), *more), max_size=2)
+
+
 @fuzz
 @given(st.binary(max_size=300))
 def test_bytes_are_pixels_or_a_reason(data):
@@ -63,13 +79,19 @@ CELLS = st.one_of(st.sampled_from(["a.png", "b.png", "./a.png", "train", "test",
                                    "3.0", "", "nan", "=1", "x,y", '"', "a\\b"]), NAMES)
 
 
-@fuzz
-@given(st.lists(st.lists(CELLS, min_size=1, max_size=5), max_size=8), st.sampled_from([",", ";", "\t"]),
-       st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]),
-       st.permutations(["path", "split", "label", "Label", "crowd", ""]), st.integers(1, 6))
-def test_tables(rows, delimiter, encoding, header, n_columns):
-    file = io.StringIO()
-    csv.writer(file, delimiter=delimiter).writerows([header[:n_columns], *rows])
+TABLE = [["path", "split", "label", "crowd"], ["0.png", "test", "cat", "dog"], ["1.png", "test", "dog", "dog"],
+         *([f"{i}.png", "train", "cat", "dog"] for i in range(2, 6))]
+
+
+@both_ways(st.permutations(range(4)), st.sampled_from([",", ";", "\t"]),
+           st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]),
+           edits(len(TABLE), st.integers(0, 3), st.one_of(st.none(), CELLS)))
+def test_tables(order, delimiter, encoding, changes):
+    rows = [[row[column] for column in order] for row in TABLE]
+    for row, column, cell in changes:
+        rows[row][column] = cell
+    file = io.StringIO() # None: a cell less
+    csv.writer(file, delimiter=delimiter).writerows([cell for cell in row if cell is not None] for row in rows)
     with tempfile.TemporaryDirectory() as d:
         place = Path(d)/"index.csv"
         place.write_bytes(file.getvalue().encode(encoding, errors="replace"))
@@ -81,6 +103,7 @@ def test_tables(rows, delimiter, encoding, header, n_columns):
         listing, _ = sentence_or(layouts.list_images, Path(d))
         if listing is not None:
             assert len(listing.splits) == len(listing.index.paths) == len(listing.index.labels)
+    return index is not None
 
 
 @fuzz
@@ -100,19 +123,32 @@ def test_labels_mean_one_class_each(cells):
 NUMBERS = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 
-@fuzz
-@given(st.lists(NUMBERS, min_size=6, max_size=6), st.sampled_from([(6,), (3, 2), (2, 3), (1, 6), (6, 1), (1, 2, 3)]),
-       st.sampled_from(["rcig", "dance", "datm"]))
-def test_tensors_of_labels(values, shape, protocol):
-    tensor = torch.tensor(values).reshape(shape)
-    if tensor.ndim > 2:
-        return
-    targets, _ = sentence_or(exchange.read_labels, tensor, 6 if tensor.ndim == 1 else tensor.shape[1], protocol)
+def rows_with(shape, changes):
+    "Rows of probabilities in which some numbers are replaced."
+    rows = torch.arange(6.).reshape(shape).softmax(1)
+    for place, value in changes:
+        rows.view(-1)[place] = value
+    return rows
+
+
+SHAPES = st.sampled_from([(3, 2), (2, 3), (1, 6)])
+
+
+@both_ways(SHAPES, edits(6, NUMBERS), st.booleans(), st.sampled_from(["rcig", "dance", "datm"]))
+def test_tensors_of_labels(shape, changes, are_classes, protocol):
+    rows = rows_with(shape, changes)
+    targets, _ = sentence_or(exchange.read_labels, rows[:, 0].round() if are_classes else rows, shape[1], protocol)
     if targets is not None:
-        assert torch.isfinite(targets).all()
-    p, _ = sentence_or(suspicion.check_probabilities, tensor.numpy(), np.zeros(len(tensor)), shape[-1])
+        assert targets.shape == shape and torch.isfinite(targets).all()
+    return targets is not None
+
+
+@both_ways(SHAPES, edits(6, NUMBERS))
+def test_rows_of_probabilities(shape, changes):
+    p, _ = sentence_or(suspicion.check_probabilities, rows_with(shape, changes).numpy(), np.zeros(shape[0]), shape[1])
     if p is not None:
         assert np.allclose(p.sum(1), 1) and (p >= 0).all()
+    return p is not None
 
 
 @fuzz
@@ -122,11 +158,14 @@ def test_step_sizes(value):
     assert lr is None or 0 < lr < float("inf")
 
 
-@fuzz
-@given(st.lists(NUMBERS, min_size=12, max_size=12), st.sampled_from([(3, 2, 2), (1, 3, 2, 2), (3, 2, 2, 1), (12,)]))
-def test_arrays_of_images(values, shape):
-    pixels, _ = sentence_or(checks.as_pixels, np.array(values, np.float32).reshape(shape))
+@both_ways(st.sampled_from([(3, 2, 2), (1, 3, 2, 2), (3, 2, 2, 1), (12,)]), edits(12, NUMBERS))
+def test_arrays_of_images(shape, changes):
+    values = np.linspace(0, 1, 12, dtype=np.float32)
+    for place, value in changes:
+        values[place] = value
+    pixels, _ = sentence_or(checks.as_pixels, values.reshape(shape))
     assert pixels is None or 0 <= pixels.min() and pixels.max() <= 1
+    return pixels is not None
 
 
 @fuzz
@@ -163,5 +202,3 @@ def test_profiles(fields):
         file.write_text("\n".join(["[[settings]]", *lines]))
         grid, _ = sentence_or(profiles.profile, str(file))
         assert grid is None or all(s.ipcs and min(s.ipcs) >= 1 for s in grid)
-
-
