@@ -209,18 +209,24 @@ def test_a_record_of_changed_data_is_not_finished(change, own_data):
 
 KEYS = """
 import json, sys
-sys.path.insert(0, sys.argv[1])
-from dd_lnl import setting, store
-assert setting.__file__.startswith(sys.argv[1])
-s = setting.setting(distiller="datm", ipcs=[1])
-print(json.dumps([store.experts_key(s), store.set_key(s, 1), store.record_key(s, 1)]))
+
+keys = []
+for folder in sys.argv[1:]: # one process imports the libraries once
+    sys.path[0] = folder
+    for name in [name for name in sys.modules if name.split(".")[0] == "dd_lnl"]:
+        del sys.modules[name]
+    from dd_lnl import setting, store
+    assert setting.__file__.startswith(folder)
+    s = setting.setting(distiller="datm", ipcs=[1])
+    keys.append([store.experts_key(s), store.set_key(s, 1), store.record_key(s, 1)])
+print(json.dumps(keys))
 """
 
 
-def keys_of(folder):
-    "The keys of a cell's experts, set and record, by a copy of the package in a folder."
-    ended = subprocess.run([sys.executable, "-c", KEYS, str(folder)], capture_output=True, text=True, check=True,
-                           cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)})
+def keys_of(folders):
+    "The keys of a cell's experts, set and record, by each of some copies of the package."
+    ended = subprocess.run([sys.executable, "-c", KEYS, *folders], capture_output=True, text=True, check=True,
+                           cwd=folders[0], env={**os.environ, "PYTHONPATH": ""})
     return json.loads(ended.stdout)
 
 
@@ -234,23 +240,24 @@ BEHAVIOUR = [ # module, what stands there, what instead, which of the three keys
 ]
 
 
-def edit(file, old, new):
-    source = file.read_text()
-    assert old in source, old
-    file.write_text(source.replace(old, new))
+def edited(folder, edits): # (module, what stands there, what instead)
+    "A folder with a copy of the package in which some edits were made."
+    shutil.copytree(ROOT/"dd_lnl", folder/"dd_lnl", ignore=shutil.ignore_patterns("__pycache__"))
+    for module, old, new in edits:
+        file = folder/"dd_lnl"/f"{module}.py"
+        source = file.read_text()
+        assert old in source, old
+        file.write_text(source.replace(old, new))
+    return folder
 
 
 def test_keys_follow_what_the_code_does(tmp_path):
-    package = tmp_path/"dd_lnl"
-    shutil.copytree(ROOT/"dd_lnl", package, ignore=shutil.ignore_patterns("__pycache__"))
-    before = keys_of(tmp_path)
-    for module, old, new in TEXT:
-        edit(package/f"{module}.py", old, new)
-    assert keys_of(tmp_path) == before
-    for module, old, new, changes in BEHAVIOUR:
-        edit(package/f"{module}.py", old, new)
-        assert [a != b for a, b in zip(before, keys_of(tmp_path))] == changes, new
-        edit(package/f"{module}.py", new, old)
+    variants = [[], TEXT, *([edit[:3]] for edit in BEHAVIOUR)]
+    folders = [edited(tmp_path/str(i), edits) for i, edits in enumerate(variants)]
+    before, after_text, *others = keys_of(folders)
+    assert after_text == before
+    for (*_, new, changes), keys in zip(BEHAVIOUR, others, strict=True):
+        assert [a != b for a, b in zip(before, keys)] == changes, new
 
 
 def committed(profile, tau, seed):
