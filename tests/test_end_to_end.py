@@ -1,5 +1,5 @@
 """The whole way, from a command to records on disk: computed, repeated, killed, continued, with data of one's own."""
-import ctypes, json, random, shutil, subprocess, sys, time, tomllib
+import ctypes, json, multiprocessing, random, shutil, subprocess, sys, time, tomllib
 from pathlib import Path
 
 import nbformat, numpy, psutil, pytest, torch, typer
@@ -7,7 +7,7 @@ from conftest import ROOT
 from PIL import Image
 from typer.testing import CliRunner
 
-from dd_lnl import bare, cli, engine, profiles, results
+from dd_lnl import cli, engine, profiles, results, training
 from dd_lnl.core import InputError, load_tensors, notebook_error
 from dd_lnl.experiment import evaluated
 from dd_lnl.record import finished
@@ -69,6 +69,21 @@ def test_each_stage_is_shown(done):
     assert sum("image/png" in o.get("data", {}) for o in outputs) >= 5 # T, images, losses, two synthetic sets
 
 
+def said_by(*words):
+    "What a command says that succeeds."
+    ended = CliRunner().invoke(cli.app, [*map(str, words)])
+    assert ended.exit_code == 0, ended.output
+    return ended.output
+
+
+def test_an_exported_set_is_as_good_as_its_record(done, tmp_path):
+    cell = "digits_sym0.4_dance_dance_ipc1_seed0"
+    said = said_by("export", cell, "--to", tmp_path/"set", "--profile", "trial", "--folder", done)
+    assert f"{tmp_path/'set'} holds {cell}" in said
+    [accuracy] = records(done)[cell]["accuracies"]
+    assert f"({100 * accuracy:.1f})" in said_by("evaluate", tmp_path/"set", "--n-eval", 1)
+
+
 def test_a_cell_repeats_itself_and_another_seed_does_not(done, tmp_path):
     walk(folder=str(tmp_path/"again"), **TINY)
     assert records(tmp_path/"again") == records(done)
@@ -123,6 +138,13 @@ def alive(processes):
     return [p for p in processes if psutil.pid_exists(p.pid) and p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
+def command_of(process):
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error: # it has just ended
+        return ""
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     "A folder with one finished setting, and `reproduce` killed after the first of another's two cells; what ran then."
@@ -134,7 +156,7 @@ def killed(tmp_path_factory):
         stop = time.monotonic() + 120
         while len(state(folder)) < 2 and driver.poll() is None and time.monotonic() < stop:
             time.sleep(.02)
-        running = psutil.Process(driver.pid).children(recursive=True)
+        running = {process: command_of(process) for process in psutil.Process(driver.pid).children(recursive=True)}
     finally:
         driver.kill()
         driver.wait()
@@ -146,7 +168,8 @@ def killed(tmp_path_factory):
 
 def test_a_killed_run_takes_its_notebooks_with_it(killed):
     folder, running = killed
-    assert len(running) == 3 # the engine, a job and its kernel
+    commands = "\n".join(running.values())
+    assert all(part in commands for part in ("snakemake", "run_job", "ipykernel")) # the engine, a job and its kernel
     stop = time.monotonic() + 10
     while alive(running) and time.monotonic() < stop:
         time.sleep(.1)
@@ -216,32 +239,34 @@ def test_a_dry_run_of_the_paper_lists_its_grid(tmp_path):
 
 DATM = dict(distiller="datm", ipcs=[1], changes={"iterations": 40, "syn_steps": 3, "max_start": 4, "first_max": 2,
                                                  "expert": {"n_experts": 2, "epochs": 6, "keep": 5}})
-DISTIL = f"""
-import sys
-from dd_lnl import training
-from dd_lnl.setting import setting
-from dd_lnl.store import distilled, experts, prepare
-training.SAVE_EVERY = 0.
-s = setting(folder=sys.argv[1], **{DATM})
-ready = prepare(s)
-distilled(s, ready, 1, experts(s, ready))
-"""
+
+
+def distil(folder):
+    training.SAVE_EVERY = 0. # in a process of its own
+    s = setting(folder=str(folder), **DATM)
+    ready = prepare(s)
+    distilled(s, ready, 1, experts(s, ready))
 
 
 def test_datm_killed_among_its_experts_and_while_matching_ends_as_if_it_had_not_been(tmp_path):
-    sets = {}
+    processes, sets = multiprocessing.get_context("forkserver"), {}
+    processes.set_forkserver_preload(["dd_lnl.store"]) # each starts where PyTorch is there already
     signs = ["experts/*/partial_000.pt", "experts/*/partial_001.pt", "unfinished/*/datm.pt"]
     for name, killed_at in [("once", []), ("killed", signs)]:
         cache = tmp_path/name/"trial/cache"
         for sign in killed_at:
-            run = subprocess.Popen([sys.executable, "-c", DISTIL, tmp_path/name])
+            run = processes.Process(target=distil, args=(tmp_path/name,))
+            run.start()
             stop = time.monotonic() + 120
-            while not list(cache.glob(sign)) and run.poll() is None and time.monotonic() < stop:
+            while not list(cache.glob(sign)) and run.is_alive() and time.monotonic() < stop:
                 time.sleep(.005)
             run.kill()
-            run.wait()
+            run.join()
             assert list(cache.glob(sign)) and not list(cache.glob("synthetic/*.pt")) # it was in the middle
-        subprocess.run([sys.executable, "-c", DISTIL, tmp_path/name], check=True)
+        run = processes.Process(target=distil, args=(tmp_path/name,))
+        run.start()
+        run.join()
+        assert run.exitcode == 0
         sets[name] = load_tensors(next(cache.glob("synthetic/*.pt")))
     assert all(torch.equal(sets["once"][k], sets["killed"][k]) for k in ("images", "targets"))
     assert sets["once"]["lr"] == sets["killed"]["lr"]
@@ -296,7 +321,8 @@ def test_a_packed_profile_is_cut_on_a_bare_machine_continued_elsewhere_and_merge
     def run(folder):
         command = [sys.executable, "-c", BARE, "--device", "cpu"]
         return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
-    bare.pack_profile(str(place/"own.toml"), place/"packed", root=own, folder=str(place/"home"))
+    where = ["--profile", place/"own.toml", "--root", own, "--folder", place/"home"]
+    assert "run.py --device cuda" in said_by("pack", "--to", place/"packed", *where)
     cut, stop = run(place/"packed"), time.monotonic() + 120
     sign = "packed/outputs/own/cache/unfinished/*/dance.pt"
     while not list(place.glob(sign)) and cut.poll() is None and time.monotonic() < stop:
@@ -307,8 +333,7 @@ def test_a_packed_profile_is_cut_on_a_bare_machine_continued_elsewhere_and_merge
     shutil.move(place/"packed", place/"elsewhere")
     said = run(place/"elsewhere").communicate()[0]
     assert "2 of 2 cells are finished" in said and "folder_crowd_dance_dance_ipc2_seed0: " in said
-    command = ["merge", str(place/"elsewhere/outputs/own"), "--folder", str(place/"home")]
-    taken = CliRunner().invoke(cli.app, command).output
+    taken = said_by("merge", place/"elsewhere/outputs/own", "--folder", place/"home")
     assert "own: 2 records, 2 synthetic sets, 1 experts" in taken
     [s] = profiles.profile(str(place/"own.toml"), root=str(own), folder=str(place/"home"))
     assert all(finished(s, cell) for cell in s.cells) # here it counts as computed
