@@ -6,6 +6,7 @@ from conftest import ROOT, nbdev
 
 from dd_lnl.core import data_root
 from dd_lnl.profiles import missing_cells, profile
+from dd_lnl.record import record_path
 
 # Folders of a machine or a person, and places that packages were fetched from.
 MACHINE = re.compile(r"(?<![\w.~-])/(work|root|tmp|home/\w+|Users/\w+)\b"
@@ -76,11 +77,15 @@ def test_no_committed_notebook_ends_with_an_error():
     assert failed == []
 
 
+UNFINISHED = {"cifar-small"} # only what is there can be of other code
+
+
 @pytest.mark.parametrize("name", ["digits", "digits-seeds", "digits-repeats", "digits-law", "digits-tails",
-                                  "digits-unabsorb", "cifar-beyond"])
+                                  "digits-unabsorb", "cifar-beyond", "cifar-small"])
 def test_the_present_code_has_made_the_committed_records(name):
     if name.startswith("cifar") and not (data_root()/"cifar10-jpeg.csv").exists():
         pytest.skip("needs the JPEG copy of CIFAR-10")
     settings = profile(name, "cifar10-jpeg", folder=str(ROOT/"outputs"))
-    stale = [cell.id for s in settings for _, cells in missing_cells(s) for cell in cells]
+    stale = [cell.id for s in settings for part, cells in missing_cells(s) for cell in cells
+             if name not in UNFINISHED or record_path(part, cell).exists()]
     assert stale == [], f"{len(stale)} cells: undo the change of code that they depend on, or compute them again"
