@@ -305,14 +305,16 @@ def test_replaying_changes_nothing(name, monkeypatch):
     assert all(1 <= len(graphed.records) <= 4 for graphed in stand_ins) # once a shape, not once an iteration
 
 
-GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
-@GPU
+@pytest.mark.cuda
+@NO_GPU
 def test_the_fused_blocks_work_on_this_gpu(): assert fused.works(torch.device("cuda"))
 
 
-@GPU
+@pytest.mark.cuda
+@NO_GPU
 @pytest.mark.filterwarnings("error") # a recording that fails says so in a warning
 @pytest.mark.parametrize("name", SHORT)
 def test_a_recorded_distillation_equals_a_plain_one(name, monkeypatch):
