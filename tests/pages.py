@@ -1,5 +1,5 @@
 """What a reader with a browser of some width, and one who follows every link, would complain about."""
-import re
+import json, re
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -49,6 +49,17 @@ def complaints(browser, address, width):
     return faults + [f"letters of {size} pixels"] * (size < SMALLEST)
 
 
+def asked_elsewhere(browser, pages):
+    "What a browser asks of the network while it opens some files."
+    browser.get_log("performance") # what was asked before
+    for page in pages:
+        browser.get(page.as_uri())
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert asked # it does keep a log
+    return [url for url in asked if not url.startswith(("file:", "data:"))]
+
+
 class Page(HTMLParser):
     "The addresses that a page points to, what it fetches, and the places in it."
     def __init__(self, path):
@@ -83,6 +94,6 @@ def dead_ends(site):
 
 
 def fetched_from_elsewhere(site):
-    "What a site would ask of the network."
+    "What the tags of a site's pages would fetch from the network."
     return [address for path in Path(site).rglob("*.html") for address in Page(path).fetched
             if re.match(r"(https?:)?//", address)]

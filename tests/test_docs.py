@@ -5,7 +5,7 @@ from urllib.parse import urlparse
 
 import pytest
 from conftest import ROOT, committed_profiles
-from pages import WIDTHS, complaints, dead_ends, fetched_from_elsewhere, set_width
+from pages import WIDTHS, asked_elsewhere, complaints, dead_ends, fetched_from_elsewhere, set_width
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -45,7 +45,9 @@ def test_every_claim_has_its_rule_records_and_command(site):
 def test_there_is_no_dead_link(site): assert dead_ends(site) == []
 
 
-def test_nothing_is_asked_of_the_network(site): assert fetched_from_elsewhere(site) == []
+def test_nothing_is_asked_of_the_network(site, browser):
+    assert fetched_from_elsewhere(site) == []
+    assert asked_elsewhere(browser, [site/f"{page}.html" for page in SAMPLE]) == []
 
 
 def test_dead_links_and_foreign_pictures_are_seen(site, tmp_path):
@@ -54,6 +56,11 @@ def test_dead_links_and_foreign_pictures_are_seen(site, tmp_path):
     dead = dead_ends(tmp_path)
     assert "b.html: none.html" in dead and "b.html: a.html#nowhere" in dead
     assert fetched_from_elsewhere(tmp_path) == ["https://a.org/b.png"]
+
+
+def test_what_a_script_fetches_is_seen(browser, tmp_path):
+    (tmp_path/"a.html").write_text('<script>new Image().src = "http://localhost:9/b.png"</script>')
+    assert asked_elsewhere(browser, [tmp_path/"a.html"]) == ["http://localhost:9/b.png"]
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -1,9 +1,9 @@
 """The report, as a person opens it: in a browser, without a network, from the front page to figures and notebooks."""
-import json, shutil
+import shutil
 
 import pytest
 from conftest import ROOT
-from pages import WIDTHS, complaints, dead_ends, set_width
+from pages import WIDTHS, asked_elsewhere, complaints, dead_ends, set_width
 from selenium.webdriver.common.by import By
 
 from dd_lnl.report import build_site
@@ -60,11 +60,7 @@ def test_from_a_number_to_the_notebook_that_made_it(browser, front):
     assert drawn(browser)
 
 
-def test_nothing_is_asked_of_the_network(browser, front):
-    browser.get(front.as_uri())
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    assert asked and not [url for url in asked if not url.startswith(("file:", "data:"))]
+def test_nothing_is_asked_of_the_network(browser, front): assert asked_elsewhere(browser, [front]) == []
 
 
 def test_every_link_leads_somewhere(front): assert dead_ends(front.parent) == []
