@@ -400,8 +400,9 @@ QUESTIONS = { # question: (what the numbers are, records and transition matrices
         "size.",
         lambda frame, _: compared_text(frame, "selected or distilled", "sym")),
     "Train robustly?": (
-        "Robust training less cross-entropy with the same augmentation, all stopped by held-out noisy labels. "
-        "Constants are those of the papers, for other data and longer training.",
+        "Robust training less cross-entropy with the same augmentation and as few updates, all stopped by held-out "
+        "noisy labels. That is too short for losses with small gradients: with four times the updates the order on "
+        "digits is another one (chapter 05a). Constants are those of the papers, for other data.",
         lambda frame, _: compared_text(frame, "robust or augmented", "sym", by="left")),
     "What does structure do?": (
         "Asymmetric noise less symmetric noise with as many wrong labels.",

@@ -272,7 +272,9 @@ def distil(train: LabelledImages, # images and *observed* labels
            progress=None, # called with (iterations done, iterations)
            checkpoint=None, # folder to continue from and save to
           ) -> SyntheticSet: # class by class, in the network's space; targets are probabilities
-    "Distil with DATM (eq. 4)."
+    """Distil with DATM (eq. 4).
+
+    The iterations draw from the seed of `rng`, so give each run a generator of its own."""
     first_rng, expert_rng, seed = spawn(rng), spawn(rng), rng.initial_seed()
     folder = Path(checkpoint) if checkpoint else None
     if folder:

@@ -309,7 +309,9 @@ def distil(train: LabelledImages, # images and *observed* labels
            progress=None, # called with (iterations done, iterations)
            checkpoint=None, # folder to continue from and save to
           ) -> SyntheticSet: # class by class, in the network's space
-    "Distil with RCIG (the paper's eqs. 8 and 9)."
+    """Distil with RCIG (the paper's eqs. 8 and 9).
+
+    All draws are from the seed of `rng`, so give each run a generator of its own."""
     check_memory(train, config)
     seed, device = rng.initial_seed(), train.images.device
     if checkpoint:
