@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['PLACES', 'TAIL_RIVALS', 'MEASUREMENTS', 'method_on', 'missed_answer', 'size_answer', 'rate_answer', 'law_answer',
-           'tails_answer', 'unabsorb_answer', 'networks_text', 'efficiency_answer', 'human_answer', 'privacy_result',
-           'privacy_answer', 'Measurement', 'answers', 'measured_list', 'measured_rows', 'with_measurements']
+           'tails_answer', 'unabsorb_answer', 'networks_text', 'efficiency_answer', 'human_answer', 'stored_result',
+           'experts_answer', 'percent_range', 'privacy_answer', 'Measurement', 'answers', 'measured_list',
+           'measured_rows', 'with_measurements']
 
 # %% ../nbs/13m_beyond.ipynb #f8ae0486
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from .efficiency import STOPPED, break_evens
 from .findings import over_all_seeds
 from .human import human_sentences
 from .privacy import FALSE_POSITIVES, way_label
-from .results import load, output_folders, transitions
+from .results import by_noise, labelled, load, output_folders, transitions
 from .tails import against_rivals, recalls
 from .unabsorbed import correction_name, corrections, goals
 from .verdicts import CLAIMS
@@ -172,17 +173,34 @@ def human_answer(profile: str, folder="outputs") -> list:
     return [text.rstrip(".") for text in human_sentences(load(profile, folder), transitions(profile, folder))]
 
 # %% ../nbs/13m_beyond.ipynb #93e679f0
-def privacy_result(place: str, folder="outputs") -> dict:
-    "What the notebook stored."
-    result = next(filter(None, (read_json(base/place/"privacy.json") for base in output_folders(folder))), None)
+def stored_result(notebook: str, place: str, folder="outputs") -> dict:
+    "What a notebook stored in <folder>/<place>; an `InputError` if nothing is there."
+    files = (base/place/f"{notebook}.json" for base in output_folders(folder))
+    result = next(filter(None, map(read_json, files)), None)
     if result is None:
-        raise InputError(f"There is no privacy.json in {folder}/{place}: execute the notebook privacy.")
+        raise InputError(f"There is no {notebook}.json in {folder}/{place}: execute the notebook {notebook}.")
     return result
+
+
+def experts_answer(place: str, folder="outputs") -> list:
+    "What DATM's experts say about the wrongly labelled images that they were trained on, by kind of noise."
+    rows = pd.DataFrame(stored_result("experts", place, folder)["last_epoch"]).astype({"tau": float})
+    clauses = []
+    for kind, own in by_noise(labelled(rows)).groupby("kind", sort=False):
+        observed, right = (percent_range(own[answer]) for answer in ("observed", "right"))
+        clauses.append(f"{name_of(kind)} noise {observed} ({right} right)")
+    return [f"DATM: {'; '.join(clauses)}"]
+
+
+def percent_range(values) -> str: # percent -> "2 to 15 %"
+    "The smallest and the largest of some percentages."
+    low, high = f"{min(values):.0f}", f"{max(values):.0f}"
+    return f"{low} %" if low == high else f"{low} to {high} %"
 
 
 def privacy_answer(place: str, folder="outputs") -> list:
     "What the attack finds among mislabelled members, beside each way's accuracy; differences; the other members."
-    result = privacy_result(place, folder)
+    result = stored_result("privacy", place, folder)
     rates, differences = (pd.DataFrame(result[name]) for name in ("found", "differences"))
     rates = rates[rates.false_positives == FALSE_POSITIVES[0]]
     canaries, others = (rates[rates.who == who] for who in ("canaries", "correctly labelled images"))
@@ -219,6 +237,12 @@ MEASUREMENTS = { # by notebook
         f"a likelihood-ratio attack finds at {100 * FALSE_POSITIVES[0]:g} % false positives among canaries, where "
         "chance finds as many, by what a network was trained on.",
         ("privacy",), "papermill nbs/experiments/privacy.ipynb out.ipynb", privacy_answer, "privacy"),
+    "experts": Measurement(
+        "Is the noise in the experts?", "The share of wrongly labelled training images to which DATM's experts give "
+        "the observed label after their last epoch, where a network that knows nothing gives it to one in ten; in "
+        "brackets the right one. What they have not learned, a set that follows them need not remove. First seed, "
+        "range over rates.",
+        ("digits", "cifar-small"), "papermill nbs/experiments/experts.ipynb out.ipynb", experts_answer),
     "efficiency": Measurement(
         "When does distilling pay?", "Networks from which on it takes less time than training on everything, by "
         "the seconds in the records, which are rough; in brackets the difference in accuracy, in points, and the "
