@@ -221,7 +221,7 @@ def test_parts_of_the_records_have_headlines_or_say_what_is_missing():
 
 def test_all_networks_that_choose_an_epoch_are_paid_for():
     # Two networks: 10 seconds each with all images, 9 each without a tenth; the fifth of ten epochs is used.
-    records = pd.DataFrame({"wall_s": [38.], "n": [2], "noisy_val_mean": [.9], "noisy_val_epoch": [5],
-                            "curve": [[.5] * 10]})
+    records = pd.DataFrame({"protocol": ["ce"], "wall_s": [38.], "n": [2], "noisy_val_mean": [.9],
+                            "noisy_val_epoch": [5], "curve": [[.5] * 10]})
     before, each = full_costs(records, "noisy_val")
     assert (before.item(), each.item()) == pytest.approx((18, 5))
