@@ -189,7 +189,7 @@ def experts_answer(place: str, folder="outputs") -> list:
     for kind, own in by_noise(labelled(rows)).groupby("kind", sort=False):
         observed, right = (percent_range(own[answer]) for answer in ("observed", "right"))
         clauses.append(f"{name_of(kind)} noise {observed} ({right} right)")
-    return [f"DATM: {'; '.join(clauses)}"]
+    return ["; ".join(clauses).capitalize()]
 
 
 def percent_range(values) -> str: # percent -> "2 to 15 %"

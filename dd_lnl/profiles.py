@@ -17,7 +17,6 @@ __all__ = ['SYM', 'ASYM', 'CIFAR10N', 'NOISES', 'SIZES', 'REAL', 'AT_LEARNED_STE
 # %% ../nbs/12d_profiles.ipynb #32c7be0e
 import tomllib
 from dataclasses import replace
-from functools import partial
 from itertools import product
 from math import ceil, isfinite, log, nan, prod
 from pathlib import Path
@@ -268,7 +267,7 @@ def without_repeats(settings: list) -> list: # of Settings
             if not before:
                 kept.append(control)
                 asked |= dict.fromkeys(part.cells, part)
-            elif len(before) < len(part.cells) or any(map(partial(are_different, part), before)):
+            elif len(before) < len(part.cells) or any(are_different(part, other) for other in before):
                 raise InputError(f"Two entries of profile {s.profile} ask for {part.id} with other sizes or values: "
                                  f"give it an entry of its own, and drop the control {control}.")
         result.append(replace(s, controls=kept))
