@@ -402,7 +402,8 @@ QUESTIONS = { # question: (what the numbers are, records and transition matrices
     "Train robustly?": (
         "Robust training less cross-entropy with the same augmentation and as few updates, all stopped by held-out "
         "noisy labels. That is short for losses with small gradients: in a trial on digits at τ = 0.4 four times the "
-        "updates put GCE, ELR and forward correction above cross-entropy (chapter 05a). Constants are those of the papers, for other data.",
+        "updates put GCE, ELR and forward correction above cross-entropy (chapter 05a). Constants are those of the "
+        "papers, for other data.",
         lambda frame, _: compared_text(frame, "robust or augmented", "sym", by="left")),
     "What does structure do?": (
         "Asymmetric noise less symmetric noise with as many wrong labels.",
