@@ -150,7 +150,7 @@ def standing_bold(values) -> str: # points
 
 # %% ../nbs/13f_answer.ipynb #d44e452d
 def structure_cases(frame: pd.DataFrame) -> tuple: # of sets, of all the data: protocol, label, share, seed, difference
-    "Asymmetric noise less symmetric noise with as many wrong labels: sets of SIZE images, and their recipes."
+    "Asymmetric noise minus symmetric noise with as many wrong labels: sets of SIZE images, and their recipes."
     cases = at_equal_share(frame, "asym", "sym").sort_values("share", kind="stable")
     sets = cases[(cases.distiller == cases.protocol) & (cases.ipc == SIZE)]
     return sets, cases[cases.distiller == "full"].merge(sets[["protocol", "label", "seed"]])
@@ -219,7 +219,7 @@ def rate_sentence(frames: dict) -> str: # {data set's name: its records}; "" whe
                            f"{range_text(gaps_of[highest])} at {highest}")
     if not clauses:
         return ""
-    return f"By noise rate, sets less usual training stopped by held-out noisy labels: {'; '.join(clauses)}."
+    return f"By noise rate, sets minus usual training stopped by held-out noisy labels: {'; '.join(clauses)}."
 
 # %% ../nbs/13f_answer.ipynb #b7d83146
 def answer_sentences(frames: dict) -> list: # {data set's name: its records} -> Markdown
@@ -322,7 +322,7 @@ def answer_note(frames: dict) -> str: # {data set's name: its records}
 
 
 def gap_table(frames: dict) -> pd.DataFrame: # {data set's name: its records} -> texts, a column a data set and method
-    "Distilled sets of SIZE images a class less each baseline, in points: means under symmetric noise."
+    "Distilled sets of SIZE images a class minus each baseline, in points: means under symmetric noise."
     columns = {}
     for name, frame in frames.items():
         for baseline, own in mean_gaps(frame).items():
@@ -357,7 +357,7 @@ def compared_text(frame: pd.DataFrame, about: str, kind: str, # of `findings.com
 
 
 def other_noise_text(frame: pd.DataFrame) -> str: # records of one data set -> text, "" where there is no other noise
-    "Sets of SIZE images less all the noisy data under the same recipe, under noise that is not symmetric."
+    "Sets of SIZE images minus all the noisy data under the same recipe, under noise that is not symmetric."
     texts = {kind: compared_text(frame, "all data or distilled", kind) for kind in ("asym", "idn", "human")}
     return ". ".join(f"{name_of(kind).capitalize()} noise, {text}" for kind, text in texts.items() if text)
 
@@ -392,21 +392,21 @@ def verdicts_text(frame: pd.DataFrame) -> str: # "" where nothing can be tested
 
 QUESTIONS = { # question: (what the numbers are, records and transition matrices -> text)
     "What does distilling itself add?": (
-        "Sets less random real images with the soft labels of DATM's experts, under the same recipe and, for DATM, at "
-        "its learned step size.",
+        "Sets minus random real images with the soft labels of DATM's experts, under the same recipe and, for DATM, "
+        "at its learned step size.",
         lambda frame, _: compared_text(frame, "relabelled or distilled", "sym")),
     "Select or distil?": (
-        "DATM's sets less real images on which its experts agree, with their noisy labels, at DATM's learned step "
+        "DATM's sets minus real images on which its experts agree, with their noisy labels, at DATM's learned step "
         "size.",
         lambda frame, _: compared_text(frame, "selected or distilled", "sym")),
     "Train robustly?": (
-        "Robust training less cross-entropy with the same augmentation and as few updates, all stopped by held-out "
+        "Robust training minus cross-entropy with the same augmentation and as few updates, all stopped by held-out "
         "noisy labels. That is short for losses with small gradients: in a trial on digits at τ = 0.4 four times the "
         "updates put GCE, ELR and forward correction above cross-entropy (chapter 05a). Constants are those of the "
         "papers, for other data.",
         lambda frame, _: compared_text(frame, "robust or augmented", "sym", by="left")),
     "What does structure do?": (
-        "Asymmetric noise less symmetric noise with as many wrong labels.",
+        "Asymmetric noise minus symmetric noise with as many wrong labels.",
         lambda frame, _: structure_text(frame)),
     "Is structured noise removed?": (
         "The share of asymmetric noise that networks reproduce, from the smallest to the largest set. A network that "
@@ -414,7 +414,7 @@ QUESTIONS = { # question: (what the numbers are, records and transition matrices
         "Means over rates; RCIG's networks give no probabilities.",
         lambda _, matrices: share_ranges(absorbed(matrices), "asym")),
     "How well does it do under other noise?": (
-        "Sets less all the noisy data under the same recipe.",
+        "Sets minus all the noisy data under the same recipe.",
         lambda frame, _: other_noise_text(frame)),
     "Can the noise rate be inferred?": (
         "From the smallest set that matches all the noisy data, by the paper's Corollary II.",

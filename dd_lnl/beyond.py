@@ -228,7 +228,7 @@ class Measurement(NamedTuple):
 MEASUREMENTS = { # by notebook
     "tails": Measurement(
         "Do rare classes suffer?",
-        "Recall with distilled sets less that with another way, in points: means over sizes, seeds, and those "
+        "Recall with distilled sets minus that with another way, in points: means over sizes, seeds, and those "
         "imbalances and rates, clean labels included, at which each class leads under its own label. Of these ways, "
         "only all the data under the same recipe are not balanced.",
         ("digits-tails", "cifar-beyond"), "dd_lnl reproduce --profile digits-tails", tails_answer, "tail classes"),

@@ -125,7 +125,7 @@ def ways_with(options: pd.DataFrame, named: dict) -> pd.DataFrame:
 
 def compared_cases(options: pd.DataFrame, # from `ways`
                    comparison: Contrast) -> pd.DataFrame: # a row a noise and seed: GROUP, label, seed, difference
-    "Left less right, in points."
+    "Left minus right, in points."
     noisy = options[options.rate != 0]
     on = ["dataset", "kind", "label", "seed", *comparison.shared]
     left, right = ways_with(noisy, comparison.left), ways_with(noisy, comparison.right)
@@ -165,7 +165,7 @@ def at_equal_share(frame: pd.DataFrame, # records
                    kind: str, # of noise
                    model: str, # a kind of noise that it is compared with
                   ) -> pd.DataFrame: # SET, label, share (of wrong labels), model, difference (points)
-    """Accuracy under one kind of noise less that under another with the same share of wrong labels.
+    """Accuracy under one kind of noise minus that under another with the same share of wrong labels.
 
     The other's accuracy is interpolated between its rates, clean labels included, by a monotone cubic.
     """
@@ -186,7 +186,7 @@ def at_equal_share(frame: pd.DataFrame, # records
 
 
 def structure(frame: pd.DataFrame) -> pd.DataFrame: # records -> GROUP, seed, difference
-    "Asymmetric noise less symmetric noise with as many wrong labels, a method's own sets."
+    "Asymmetric noise minus symmetric noise with as many wrong labels, a method's own sets."
     cases = at_equal_share(frame, "asym", "sym")
     own = cases[cases.distiller == cases.protocol]
     own = own[own.distiller != "full"].rename(columns={"distiller": "left"})
