@@ -233,20 +233,20 @@ MEASUREMENTS = { # by notebook
         "only all the data under the same recipe are not balanced.",
         ("digits-tails", "cifar-beyond"), "dd_lnl reproduce --profile digits-tails", tails_answer, "tail classes"),
     "privacy": Measurement(
-        "Does a set hide whose images it is made of?", "The share of mislabelled members (canaries) that "
-        f"a likelihood-ratio attack finds at {100 * FALSE_POSITIVES[0]:g} % false positives among canaries, where "
-        "chance finds as many, by what a network was trained on.",
+        "Does a set hide whose images it is made of?", "An attacker guesses which images were used. How many of the "
+        f"mislabelled ones (canaries) a likelihood-ratio attack finds at {100 * FALSE_POSITIVES[0]:g} % false alarms, "
+        "where chance finds as many, by what a network was trained on.",
         ("privacy",), "papermill nbs/experiments/privacy.ipynb out.ipynb", privacy_answer, "privacy"),
     "experts": Measurement(
-        "Is the noise in the experts?", "The share of wrongly labelled training images to which DATM's experts give "
-        "the observed label after their last epoch, where a network that knows nothing gives it to one in ten; in "
-        "brackets the right one. What they have not learned, a set that follows them need not remove. First seed, "
-        "range over rates.",
+        "Is the noise in the experts?", "How many wrong labels DATM's experts have learned: the share of wrongly "
+        "labelled training images to which they give the observed label after their last epoch (a network that knows "
+        "nothing: one in ten); in brackets the right one. What they have not learned, a set that follows them need not "
+        "remove. First seed, range over rates.",
         ("digits", "cifar-small"), "papermill nbs/experiments/experts.ipynb out.ipynb", experts_answer),
     "efficiency": Measurement(
-        "When does distilling pay?", "Networks from which on it takes less time than training on everything, by "
-        "the seconds in the records, which are rough; in brackets the difference in accuracy, in points, and the "
-        "number of noises it is a mean of, clean labels included.",
+        "When does distilling pay?", "How many networks must be trained before it saves time, by the seconds in the "
+        "records, which are rough; in brackets the change in accuracy, in points, and the number of noises that it is "
+        "a mean of, clean labels included.",
         ("digits-seeds", "cifar-small"), "dd_lnl reproduce --profile digits-seeds", efficiency_answer, "cheaper"),
     "human": Measurement(
         "Are human labels like symmetric or like asymmetric noise?", "How far the wrong labels of a class agree: about "

@@ -43,7 +43,7 @@ def citation_of(root: Path) -> dict:
 
 
 def article(citation: dict) -> dict: # an entry of CITATION.cff -> as schema.org has it
-    "The paper."
+    "The paper, or another reference."
     [number] = [entry["value"] for entry in citation["identifiers"] if entry["value"].startswith("arXiv:")]
     people = [{"@type": "Person", "givenName": author["given-names"], "familyName": author["family-names"]}
               for author in citation["authors"]]
@@ -61,7 +61,7 @@ def codemeta(root: Path) -> dict: # the repository
             "runtimePlatform": f"Python {settings['min_python']} to 3.13", "operatingSystem": "Linux",
             "softwareRequirements": settings["requirements"].split(), "developmentStatus": "active",
             "readme": f"{settings['git_url']}/blob/{settings['branch']}/README.md",
-            "referencePublication": article(citation["preferred-citation"])}
+            "referencePublication": article(citation["references"][0])}
 
 # %% ../nbs/17b_metadata.ipynb #fce8b533
 PARTS = { # folder of a profile: the ending of its files, their format
@@ -167,7 +167,7 @@ def tolerances(records: dict) -> dict: # {cell: points}
 def manifest_of(home: Path, root: Path) -> list: # <folder>/<profile>, the repository -> of entries
     "Every figure and table of a profile, with what it takes to repeat it."
     records = {path.stem: read_json(path) for path in sorted((home/"records").glob("*.json"))}
-    command = action_of(home, load(home.name, home.parent, every=True), [])["name"]
+    command = f"{action_of(home, load(home.name, home.parent, every=True), [])['name']} --fresh"
     tolerance = tolerances(records)
     entries = []
     for path in sorted([*(home/"figures").glob("*.png"), *(home/"tables").glob("*.csv")]):
@@ -184,7 +184,7 @@ def manifest_of(home: Path, root: Path) -> list: # <folder>/<profile>, the repos
 def codecheck(root: Path) -> dict: # the repository
     "The project as CODECHECK's configuration. No certificate has been issued."
     citation, settings = citation_of(root), settings_of_project(root)
-    paper = article(citation["preferred-citation"])
+    paper = article(citation["references"][0])
     authors = [{"name": f"{author['givenName']} {author['familyName']}"} for author in paper["author"]]
     homes = [root/"outputs"/name for name in profiles_with_figures(root)]
     return {"version": "https://codecheck.org.uk/spec/config/1.0/", "repository": settings["git_url"],

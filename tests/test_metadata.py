@@ -23,7 +23,7 @@ ENTITY = {"required": {"name"}, "allowed": {"website", "email", "city", "country
 REFERENCE = {"required": {"type", "title", "authors"},
              "allowed": {"year", "identifiers", "repository-code", "abbreviation", "doi", "url", "journal", "notes"}}
 SOFTWARE = {"required": {"cff-version", "message", "title", "authors"},
-            "allowed": {"type", "abstract", "license", "keywords", "preferred-citation", "references", "version", "doi",
+            "allowed": {"type", "abstract", "license", "keywords", "references", "version", "doi",
                         "date-released", "repository-code", "url", "identifiers", "commit", "contact"}}
 KINDS_OF_IDENTIFIER = {"doi", "url", "swh", "other"}
 
@@ -38,7 +38,7 @@ def citation_faults(citation):
     faults = keys_out_of(SOFTWARE, citation)
     faults += ["cff-version"] * (citation.get("cff-version") != "1.2.0")
     faults += ["type"] * (citation.get("type", "software") not in ("software", "dataset"))
-    for entry in [citation, citation["preferred-citation"], *citation.get("references", [])]:
+    for entry in [citation, *citation.get("references", [])]:
         faults += keys_out_of(REFERENCE, entry) if entry is not citation else []
         for author in entry.get("authors", [{}]):
             faults += keys_out_of(ENTITY if "name" in author else PERSON, author)
@@ -47,12 +47,14 @@ def citation_faults(citation):
     return faults
 
 
-def test_the_citation_is_valid(): assert citation_faults(CITATION) == []
+def test_the_citation_is_valid():
+    assert citation_faults(CITATION) == []
+    assert (CITATION["version"], CITATION["repository-code"]) == (SETTINGS.version, SETTINGS.git_url)
 
 
 @pytest.mark.parametrize("broken", [
     {"title": None}, {"colour": "red"}, {"cff-version": "1.0"}, {"authors": [{"family-names": "Doe"}]},
-    {"preferred-citation": {"type": "article", "title": "A"}}])
+    {"references": [{"type": "article", "title": "A"}]}])
 def test_a_broken_citation_is_seen(broken):
     changed = {name: value for name, value in (CITATION | broken).items() if value is not None}
     assert citation_faults(changed)
@@ -104,7 +106,7 @@ def test_the_software_is_described():
     assert described.pop("@context") == "https://w3id.org/codemeta/3.0"
     assert described.pop("@type") == "SoftwareSourceCode" and set(described) <= CODEMETA_TERMS
     assert (described["name"], described["version"]) == (SETTINGS.lib_name, SETTINGS.version)
-    assert described["referencePublication"]["name"] == CITATION["preferred-citation"]["title"]
+    assert described["referencePublication"]["name"] == CITATION["references"][0]["title"]
 
 
 @pytest.mark.usefixtures("committed_results")

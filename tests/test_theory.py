@@ -91,8 +91,9 @@ def test_the_corollaries_in_words():
                             "test it.")
     assert ("the bound is 26 images a class; above it accuracy still gains +28.0 points, "
             "with sizes up to IPC 50") in sentences[1]
-    assert ("gives a lower bound of the rate in 16 of 16 cases (a noise, a method and a baseline each); in 4 of them a "
-            "computed size allows one that holds (is not above the true rate), and 4 hold.") in sentences[2]
+    assert ("gives a lower bound of the rate in 16 of 16 cases (a noise, a method and a baseline each); in 12 of them "
+            "every computed size gives one above the true rate, so that it cannot hold; of the other 4, 4 hold."
+            ) in sentences[2]
 
 
 I = np.eye(3)
