@@ -200,6 +200,9 @@ SCALES = {
     "cifar-wide": a_step_further([dict(noise="sym", tau=.4), dict(noise="worst", tau="none")], n_train=2000,
                                  judge_width=64),
     "cifar-whole": a_step_further([dict(noise="sym", tau=.4)], n_train=5000, judge_width=32),
+    "cifar-long": [dict(dataset="cifar10", distiller="full", noise="sym", tau=.4, seed=0,
+                        protocol=["dance", "datm", "rcig", "ce", "gce", "elr", "coteaching"],
+                        **PART | dict(n_eval=2, judge_steps=6000))],
 }
 
 # %% ../nbs/12d_profiles.ipynb #9da2d691
