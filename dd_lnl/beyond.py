@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from . import law
-from .answer import CERTAINTY, SIZE
+from .answer import CERTAINTY, MORE_UPDATES, SIZE
 from .core import InputError, read_json
 from .efficiency import STOPPED, break_evens
 from .findings import over_all_seeds
@@ -173,7 +173,7 @@ def human_answer(profile: str, folder="outputs") -> list:
     return [text.rstrip(".") for text in human_sentences(load(profile, folder), transitions(profile, folder))]
 
 # %% ../nbs/13m_beyond.ipynb #30d612be
-SHORTER = {"cifar-long": "cifar-small"} # profile: the one with the same trainings and fewer updates
+SHORTER = {many: few for few, many in MORE_UPDATES.items()}
 
 
 def longer_answer(profile: str, folder="outputs") -> list:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .answer import answer_note, answer_table, answer_text, by_dataset, folded
+from .answer import answer_note, answer_table, answer_text, by_dataset, folded, longer_trainings
 from .beyond import MEASUREMENTS, measured_list
 from .checks import in_table
 from .core import InputError, check_writable, read_json, write_json
@@ -280,8 +280,9 @@ def findings_page(profiles: dict, # {name: (records, names of its notebooks)}
     if (folder/"privacy"/"privacy.png").exists(): # of no profile
         parts.append("![What the attack on networks finds](outputs/privacy/privacy.png)")
     for profile, (frame, _) in profiles.items():
-        frames = by_dataset(frame)
-        parts += [f"## {profile}", answer_text(frames), answer_table(frames).to_markdown(), f"*{answer_note(frames)}*"]
+        frames, longer = by_dataset(frame), longer_trainings(profile, folder)
+        parts += [f"## {profile}", answer_text(frames, longer), answer_table(frames, longer).to_markdown(),
+                  f"*{answer_note(frames)}*"]
         parts += points_in_full(profile, folder, frame)
         parts.append(f"All figures, every number and its run: [report of {profile}](outputs/{profile}/report.md).")
     return "\n\n".join([*parts, "All figures of all profiles are in the [gallery](gallery.md)."]) + "\n"

@@ -15,7 +15,7 @@ from collections import defaultdict
 from contextlib import redirect_stderr
 from pathlib import Path
 
-from .answer import answer_text, by_dataset, folded
+from .answer import answer_text, by_dataset, folded, longer_trainings
 from .beyond import MEASUREMENTS, measured_list
 from .checks import in_table
 from .core import Cell, InputError, check_writable, notebook_error, read_json, write_json
@@ -229,7 +229,8 @@ def front(home: Path,
     "The front page."
     frame, figures = usual_records(records), figure_notebooks(notebooks)
     measured = measured_list(home.parent, (home.name,), [name for name in figures if name in MEASUREMENTS])
-    parts = ["# Do dataset distillers remove label noise?", answer_text(by_dataset(frame)), *filter(None, [measured]),
+    answer = answer_text(by_dataset(frame), longer_trainings(home.name, home.parent))
+    parts = ["# Do dataset distillers remove label noise?", answer, *filter(None, [measured]),
              "## Figures", pictures(home, notebooks, frame if len(frame) else None, chapter_link)]
     if len(frame): # nothing else is compared in one table
         parts += results_section(frame, notebooks)
