@@ -197,7 +197,7 @@ def a_step_further(noises: list, **part) -> list: # entries
     return grid(["cifar10"], {("dance", "cifar10"): [10]}, budgets, compared, noises, seed=0, **PART | part)
 
 
-LONGER_TRAININGS = ["dance", "datm", "rcig", "ce"] # protocols
+LONGER_TRAININGS = ["dance", "datm", "rcig", "ce", "gce", "elr"] # protocols
 SCALES = {
     "cifar-wide": a_step_further([dict(noise="sym", tau=.4), dict(noise="worst", tau="none")], n_train=2000,
                                  judge_width=64),
@@ -206,7 +206,7 @@ SCALES = {
                         **PART | dict(n_eval=2, judge_steps=6000))
                    for protocols, noise in ((LONGER_TRAININGS, dict(noise="sym", tau=[.4, .2, .6, .8, 0.])),
                                             (LONGER_TRAININGS, dict(noise=["worst", "aggre"], tau="none")),
-                                            (["gce", "elr", "coteaching"], dict(noise="sym", tau=.4)))],
+                                            (["coteaching"], dict(noise="sym", tau=.4)))],
 }
 
 # %% ../nbs/12d_profiles.ipynb #9da2d691
