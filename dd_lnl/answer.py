@@ -487,9 +487,8 @@ QUESTIONS = { # question: (what the numbers are, records and transition matrices
         lambda frame, _: compared_text(frame, "selected or distilled", "sym")),
     "Train robustly?": (
         "Robust training minus cross-entropy with the same augmentation and as few updates, all stopped by held-out "
-        "noisy labels. **So few updates are too few for some losses**: in a trial on digits at τ = 0.4 four times as "
-        "many put GCE, ELR and forward correction above cross-entropy (chapter 05a). Constants are those of the "
-        "papers, for other data.",
+        "noisy labels. **So few updates are too few for some losses**: see the question above and, for digits, a trial "
+        "in chapter 05a. Constants are those of the papers, for other data.",
         lambda frame, _: compared_text(frame, "robust or augmented", "sym", by="left")),
     "What does structure do?": (
         "Asymmetric noise minus symmetric noise with as many wrong labels.",

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PLACES', 'TAIL_RIVALS', 'SHORTER', 'MEASUREMENTS', 'method_on', 'missed_answer', 'size_answer', 'rate_answer',
            'law_answer', 'tails_answer', 'unabsorb_answer', 'networks_text', 'efficiency_answer', 'human_answer',
-           'longer_answer', 'stored_result', 'experts_answer', 'percent_range', 'privacy_answer', 'Measurement',
-           'answers', 'measured_list', 'measured_rows', 'with_measurements']
+           'longer_answer', 'end_of', 'mean_change', 'stored_result', 'experts_answer', 'percent_range',
+           'privacy_answer', 'Measurement', 'answers', 'measured_list', 'measured_rows', 'with_measurements']
 
 # %% ../nbs/13m_beyond.ipynb #f8ae0486
 from collections.abc import Callable
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from . import law
-from .answer import CERTAINTY, MORE_UPDATES, SIZE
+from .answer import CERTAINTY, MORE_UPDATES, SIZE, clauses_text, rates_text
 from .core import InputError, read_json
 from .efficiency import STOPPED, break_evens
 from .findings import over_all_seeds
@@ -177,23 +177,34 @@ SHORTER = {many: few for few, many in MORE_UPDATES.items()}
 
 
 def longer_answer(profile: str, folder="outputs") -> list:
-    "Accuracies of trainings on all the noisy data with few updates and with many, and where they are stopped."
+    "What trainings on all the noisy data gain from more updates: means under symmetric noise, then every noise."
     if profile not in SHORTER:
         raise InputError(f"Profile {profile!r} does not repeat trainings of another one with more updates.")
     few, many = (labelled(load(name, folder)) for name in (SHORTER[profile], profile))
-    both = few[few.distiller == "full"].merge(many, on=["dataset", "label", "seed", "protocol"], suffixes=("_few", ""))
-    sentences = []
-    for label, own in both.groupby("label", sort=False):
-        clauses = []
-        for row in own.to_dict("records"):
-            ends = [f"{100 * row[name + '_few']:.0f} to {100 * row[name]:.0f}" for name in ("mean", "noisy_val_mean")
-                    if name in row and not np.isnan(row[name])]
-            clauses.append(f"{way_name(row['protocol'])} {' ('.join(ends)}{')' * (len(ends) - 1)}")
-        times = round(own.judge_steps.max() / own.judge_steps_few.max())
-        sentences.append(f"{times} times the updates, {label}: {', '.join(clauses)}{ONE_SEED}")
-    if not sentences:
+    both = few[few.distiller == "full"].merge(many, on=["dataset", "noise", "label", "seed", "protocol"],
+                                              suffixes=("_few", "")).sort_values("label", kind="stable")
+    noisy = both[(both.noise == "sym") & (both.rate > 0)]
+    gains = [(f"{way_name(protocol)} {mean_change(own):+z.1f}", rates_text(own.label))
+             for protocol, own in noisy.groupby("protocol", sort=False)]
+    if not gains:
         raise InputError(f"Profile {profile!r} has no training on all the data that {SHORTER[profile]!r} has, too.")
+    times = round(both.judge_steps.max() / both.judge_steps_few.max())
+    sentences = [f"Points gained with {times} times the updates: {clauses_text(gains)}{ONE_SEED}"]
+    for label, own in both.groupby("label", sort=False):
+        ends = [f"{way_name(row['protocol'])} {100 * row[end + '_few']:.0f} to {100 * row[end]:.0f}"
+                for row in own.to_dict("records") for end in [end_of(row)]]
+        sentences.append(f"{label}: {', '.join(ends)}")
     return sentences
+
+
+def end_of(row) -> str: # of records -> a field
+    "The accuracy of a training as a user would have it: stopped by noisy labels, where that is recorded."
+    return "noisy_val_mean" if pd.notna(row.get("noisy_val_mean")) else "mean"
+
+
+def mean_change(own: pd.DataFrame) -> float: # of one training, few and many updates, a row a noise -> points
+    "The mean over noises of what more updates change."
+    return np.mean([100 * (row[end] - row[end + "_few"]) for row in own.to_dict("records") for end in [end_of(row)]])
 
 # %% ../nbs/13m_beyond.ipynb #93e679f0
 def stored_result(notebook: str, place: str, folder="outputs") -> dict:
@@ -272,9 +283,9 @@ MEASUREMENTS = { # by notebook
         "a mean of, clean labels included.",
         ("digits-seeds", "cifar-small"), "dd_lnl reproduce --profile digits-seeds", efficiency_answer, "cheaper"),
     "longer": Measurement(
-        "Are the recipes on all the data long enough?", "Test accuracy in percent after as few updates as a set gets, "
-        "and after more; in brackets stopped by held-out noisy labels. Where it falls, wrong labels are memorised; "
-        "where it rises, the short training was too short.", ("cifar-long",),
+        "Are the recipes on all the data long enough?", "Trainings on all the noisy data with more updates "
+        "than a set gets: recipes to the last epoch, the others stopped by held-out noisy labels. Where accuracy "
+        "falls, wrong labels are memorised; where it rises, the short training was too short.", ("cifar-long",),
         "dd_lnl reproduce --profile cifar-long --cifar10 cifar10-jpeg", longer_answer),
     "human": Measurement(
         "Are human labels like symmetric or like asymmetric noise?", "How far the wrong labels of a class agree: about "
