@@ -256,12 +256,13 @@ def kinds_of(settings: list) -> set:
     kinds = {"own" if files_of(part.noise) else part.noise if part.noise in ("sym", "asym") else "other"
              for part in usual}
     is_published = any(part.tau == 0 and part.dataset.removesuffix("-jpeg") in PAPER for part in usual)
+    has_sets = any(map(is_set, usual))
     conditions = {
         "any": usual, "published": is_published, # the paper's numbers without noise are others' too
-        "full": any(part.protocol == "full" for part in usual) and any(map(is_set, usual)),
+        "full": any(part.protocol == "full" for part in usual) and has_sets,
         "random": any(part.distiller == "random" for part in usual),
         "noisy": any(part.tau != 0 for part in usual),
-        "human": any(part.tau is None and not files_of(part.noise) for part in usual), # nobody sets their rate
+        "human": has_sets and any(part.tau is None and not files_of(part.noise) for part in usual), # no set rate
         "tail": any(part.imbalance > 1 for part in parts),
         "correction": any(part.correction != "none" for part in parts), "curve": has_curves(usual)}
     return kinds | {kind for kind, holds in conditions.items() if holds}
