@@ -268,7 +268,7 @@ def answer_scope(frames: dict, longer: dict = {}) -> str: # as for `answer_point
         return ""
     scope = and_list([f"{name} ({means_over(cases)})" for name, cases in cases_of_each.items()])
     more = [f" *Many more updates* are {longer[name].judge_steps.max():,.0f} at most instead of "
-            f"{frames[name].judge_steps.max():,.0f} ({name}, one seed)."
+            f"{frames[name].judge_steps.max():,.0f} ({name}, one seed), which the sets keep."
             for name, cases in cases_of_each.items() if cases.baseline.str.startswith("longer").any()]
     return ("The numbers are points of accuracy: ranges over methods, of means over seeds and, in the first point, "
             f"over symmetric noise rates. The words are about these means, *about as good* is within {LEVEL:g} points. "
