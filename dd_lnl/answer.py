@@ -337,7 +337,7 @@ def answer_table(frames: dict, longer: dict = {}, # as for `answer_points`
     table = pd.DataFrame(columns).fillna("–").rename_axis("trained on")
     return table[(table != "–").any(axis=1)]
 
-
+# %% ../nbs/13f_answer.ipynb #9245b190
 def longer_cells(frame: pd.DataFrame, methods) -> list: # of longer trainings -> (row, noise, accuracy)
     "The accuracies of longer trainings with augmentation and under the recipes of methods, in rows of their own."
     cells = []
@@ -372,7 +372,7 @@ def answer_note(frames: dict) -> str: # {data set's name: its records}
         clauses.append(", ".join(parts))
     return f"Test accuracy in percent, rounded. {'; '.join(clauses)}."
 
-
+# %% ../nbs/13f_answer.ipynb #75271609
 def sure_gaps(frame: pd.DataFrame, longer: pd.DataFrame = None, # as for `all_gaps`
               wider: float = 1., # factor of every interval
              ) -> pd.DataFrame: # from `over_all_seeds`: a row a baseline and method

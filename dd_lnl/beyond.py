@@ -258,7 +258,7 @@ class Measurement(NamedTuple):
     answer: Callable # (place, folder of all outputs) -> sentences, the first for the first page; or an `InputError`
     claim: str = "" # the claim of the paper that it is about
 
-
+# %% ../nbs/13m_beyond.ipynb #951a04f2
 MEASUREMENTS = { # by notebook
     "tails": Measurement(
         "Do rare classes suffer?",

@@ -6,7 +6,7 @@
 __all__ = ['NAMES', 'REAL_NAMES', 'BASELINE_NAMES', 'COLUMN_NAMES', 'STEP_NAMES', 'EVALUATION_EPOCHS', 'LENGTHS', 'SCALE',
            'MISSING_BASELINES', 'KINDS_OF_COMPARISON', 'ONE_SEED', 'NUMBERS_OF', 'ALT_TEXTS', 'CAPTIONS',
            'SAME_CAPTION', 'STARS', 'RANDOM', 'name_of', 'named', 'and_list', 'at_sizes', 'accuracy_text',
-           'interval_text', 'spread', 'markdown_table', 'budget', 'recipe_epochs', 'scale_of', 'profile_options',
+           'interval_text', 'spread', 'markdown_table', 'budget', 'scale_of', 'profile_options', 'recipe_epochs',
            'wide', 'page', 'incomplete', 'write_tables', 'missing_points', 'figure_summary', 'sizes_needed',
            'robust_trainings', 'at_label', 'idea_summary', 'more_and_less', 'halves', 'all_in_part_or_not',
            'bound_summary', 'rates_summary', 'corollaries_summary', 'absorbed_summary', 'step_gains', 'credit_summary',
@@ -126,23 +126,6 @@ def budget(frame: pd.DataFrame, # from `load`
     return "Changed budgets. " + "; ".join(clauses) + "." if clauses else ""
 
 
-def recipe_epochs(frame: pd.DataFrame, # from `load`
-                 ) -> dict: # {data set's name: "8 of 1500 (DANCE), 30 of 100 (RCIG)"}, without uncut ones
-    "The epochs of trainings on all the data under the recipe of a method, where they are fewer than its own."
-    texts = {}
-    full = frame[(frame.distiller == "full") & (frame.protocol != "full")]
-    for dataset, part in full.drop_duplicates(["dataset", "protocol"]).groupby("dataset", sort=False):
-        whose = {} # {(epochs, its own): names}
-        for record in part.itertuples():
-            for name, *epochs in record.reduced:
-                if name == EVALUATION_EPOCHS:
-                    whose.setdefault(tuple(epochs), []).append(name_of(record.protocol))
-        if whose:
-            texts[name_of(dataset)] = ", ".join(f"{here} of {own} ({and_list(sorted(names))})"
-                                                for (here, own), names in sorted(whose.items()))
-    return texts
-
-
 SCALE = {"n_train_per_class": "{:g} training images a class", "n_test_per_class": "{:g} test images a class",
          "judge_width": "evaluation networks of width {:g}"} # by field of a record, which is there where it was chosen
 
@@ -170,6 +153,23 @@ def _budget_of(name, changes): # iterations 300/100 of 10001
 
 def _series(values): # 300/100/30, or one number if all are alike
     return "/".join(map(str, dict.fromkeys(values) if len(set(values)) == 1 else values))
+
+# %% ../nbs/13c_words.ipynb #aeca5b3f
+def recipe_epochs(frame: pd.DataFrame, # from `load`
+                 ) -> dict: # {data set's name: "8 of 1500 (DANCE), 30 of 100 (RCIG)"}, without uncut ones
+    "The epochs of trainings on all the data under the recipe of a method, where they are fewer than its own."
+    texts = {}
+    full = frame[(frame.distiller == "full") & (frame.protocol != "full")]
+    for dataset, part in full.drop_duplicates(["dataset", "protocol"]).groupby("dataset", sort=False):
+        whose = {} # {(epochs, its own): names}
+        for record in part.itertuples():
+            for name, *epochs in record.reduced:
+                if name == EVALUATION_EPOCHS:
+                    whose.setdefault(tuple(epochs), []).append(name_of(record.protocol))
+        if whose:
+            texts[name_of(dataset)] = ", ".join(f"{here} of {own} ({and_list(sorted(names))})"
+                                                for (here, own), names in sorted(whose.items()))
+    return texts
 
 # %% ../nbs/13c_words.ipynb #2aa62fdd
 def wide(frame: pd.DataFrame, # records

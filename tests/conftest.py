@@ -34,8 +34,8 @@ def git(*words):
 
 
 def committed_profiles():
-    "The profiles whose records git holds; without git those that are there."
-    there = {path.parent for path in (ROOT/"outputs").glob("*/records")}
+    "The profiles whose records git holds and that have been drawn; without git those that are there."
+    there = {path.parent for path in (ROOT/"outputs").glob("*/records") if (path.parent/"figures").is_dir()}
     ended = git("ls-tree", "--name-only", "HEAD", "outputs/")
     return sorted(there & {ROOT/name for name in ended.stdout.splitlines()} if ended.returncode == 0 else there)
 
