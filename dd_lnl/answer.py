@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SIZE', 'MORE_UPDATES', 'BESIDE', 'USUAL', 'AUGMENTED_ROW', 'COMPARED_WITH', 'SURE', 'CERTAINTY', 'VERDICTS',
            'QUESTIONS', 'UNIT_NAMES', 'PAPER_ITEMS', 'finished_seeds', 'by_dataset', 'longer_trainings', 'seeds_limit',
-           'cases_of', 'all_gaps', 'mean_gaps', 'rates_text', 'means_over', 'short_answer', 'points_text', 'range_text',
-           'standing', 'standing_bold', 'structure_cases', 'structure_text', 'structure_sentence', 'beside_text',
-           'range_at', 'rate_sentence', 'human_sentence', 'answer_points', 'answer_scope', 'answer_text',
+           'cases_of', 'all_gaps', 'mean_gaps', 'rates_text', 'means_over', 'seeds_text', 'short_answer', 'points_text',
+           'range_text', 'standing', 'standing_bold', 'structure_cases', 'structure_text', 'structure_sentence',
+           'beside_text', 'range_at', 'rate_sentence', 'human_sentence', 'answer_points', 'answer_scope', 'answer_text',
            'ways_in_rows', 'answer_column', 'answer_table', 'longer_cells', 'by_kind', 'iterations_of', 'answer_note',
            'sure_gaps', 'new_images_factor', 'gap_table', 'gap_note', 'compared_text', 'other_noise_text',
            'clauses_text', 'verdicts_text', 'answer_or_nothing', 'findings_rows', 'findings_list', 'seeds_note',
@@ -120,9 +120,14 @@ def rates_text(labels) -> str: # of noises, in order; "τ = 0.2 and 0.4", "aggre
 def means_over(cases: pd.DataFrame) -> str: # from `all_gaps`
     "The methods, rates and seeds of the means of `mean_gaps`, in words."
     last = cases[cases.baseline == "last"]
-    n = last.seed.nunique()
-    return (f"{and_list(sorted(map(name_of, last.distiller.unique())))}, {rates_text(last.label)}, "
-            f"{'one seed' if n == 1 else f'{n} seeds'}")
+    methods = and_list(sorted(map(name_of, last.distiller.unique())))
+    return f"{methods}, {rates_text(last.label)}, {seeds_text(last)}"
+
+
+def seeds_text(records: pd.DataFrame) -> str: # with seeds
+    "The number of seeds in words."
+    n = records.seed.nunique()
+    return "one seed" if n == 1 else f"{n} seeds"
 
 # %% ../nbs/13f_answer.ipynb #3736169b
 def short_answer(gaps_by_baseline: dict) -> str: # from `mean_gaps`
@@ -245,7 +250,7 @@ def human_sentence(frames: dict) -> str: # {data set's name: its records}; "" wh
     if not clauses:
         return ""
     return ("Under human labels, sets minus usual training at its last epoch (minus all the data under their own "
-            f"recipe): {'; '.join(clauses)}.")
+            f"recipe, with as few updates): {'; '.join(clauses)}.")
 
 # %% ../nbs/13f_answer.ipynb #b7d83146
 def answer_points(frames: dict, longer: dict = {}, # {data set's name: its records}, and of longer trainings
@@ -268,7 +273,7 @@ def answer_scope(frames: dict, longer: dict = {}) -> str: # as for `answer_point
         return ""
     scope = and_list([f"{name} ({means_over(cases)})" for name, cases in cases_of_each.items()])
     more = [f" *Many more updates* are {longer[name].judge_steps.max():,.0f} at most instead of "
-            f"{frames[name].judge_steps.max():,.0f} ({name}, one seed), which the sets keep."
+            f"{frames[name].judge_steps.max():,.0f} ({name}, {seeds_text(longer[name])}), which the sets keep."
             for name, cases in cases_of_each.items() if cases.baseline.str.startswith("longer").any()]
     return ("The numbers are points of accuracy: ranges over methods, of means over seeds and, in the first point, "
             f"over symmetric noise rates. The words are about these means, *about as good* is within {LEVEL:g} points. "
@@ -385,7 +390,7 @@ def sure_gaps(frame: pd.DataFrame, longer: pd.DataFrame = None, # as for `all_ga
 
 def new_images_factor(frame: pd.DataFrame) -> float: # records of one data set; 1 without splits of their own
     "How much wider intervals are for new images than for other splits of the same ones."
-    own = frame[frame.get("resplit", pd.Series(False, frame.index)) == True] # noqa: E712, missing is not True
+    own = frame[frame.get("resplit", pd.Series(False, frame.index)).eq(True)]
     n_seeds = own.seed.nunique()
     return float(np.sqrt(1 + n_seeds * own.n_test.mean() / own.n_train.mean())) if n_seeds else 1.
 
@@ -634,7 +639,7 @@ def items_table(profiles: dict, # {data set's name: its profiles; the first that
     cells = {}
     for name, places in profiles.items():
         for item, notebook in PAPER_ITEMS.items():
-            paths = {place: Path(folder)/place/"notebooks"/f"{notebook}.ipynb" for place in places}
+            paths = {place: Path(folder)/place/"notebooks"/f"{notebook}.ipynb" for place in places if notebook}
             links = [f"[{place}]({path.as_posix()})" for place, path in paths.items() if path.exists()]
             cells.setdefault(name, {})[item] = links[0] if links else "not computed"
     return pd.DataFrame(cells).rename_axis("in the paper")

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PLACES', 'TAIL_RIVALS', 'SHORTER', 'MEASUREMENTS', 'method_on', 'missed_answer', 'size_answer', 'rate_answer',
            'law_answer', 'tails_answer', 'unabsorb_answer', 'networks_text', 'efficiency_answer', 'human_answer',
-           'longer_answer', 'end_of', 'mean_change', 'stored_result', 'experts_answer', 'percent_range',
-           'privacy_answer', 'Measurement', 'answers', 'measured_list', 'measured_rows', 'with_measurements']
+           'as_stopped', 'longer_answer', 'stored_result', 'experts_answer', 'percent_range', 'privacy_answer',
+           'Measurement', 'answers', 'measured_list', 'measured_rows', 'with_measurements']
 
 # %% ../nbs/13m_beyond.ipynb #f8ae0486
 from collections.abc import Callable
@@ -176,35 +176,34 @@ def human_answer(profile: str, folder="outputs") -> list:
 SHORTER = {many: few for few, many in MORE_UPDATES.items()}
 
 
+def as_stopped(profile: str, folder) -> pd.DataFrame: # dataset, noise, label, rate, seed, protocol, steps, percent
+    "Trainings on all the data as a user would have them: stopped by noisy labels, where that is recorded."
+    records = labelled(load(profile, folder))
+    records = records[records.distiller == "full"]
+    accuracy = records.get("noisy_val_mean", records["mean"]).fillna(records["mean"])
+    records = records.assign(percent=100 * accuracy.astype(float), steps=records.judge_steps)
+    return records[["dataset", "noise", "label", "rate", "seed", "protocol", "steps", "percent"]]
+
+
 def longer_answer(profile: str, folder="outputs") -> list:
     "What trainings on all the noisy data gain from more updates: means under symmetric noise, then every noise."
     if profile not in SHORTER:
         raise InputError(f"Profile {profile!r} does not repeat trainings of another one with more updates.")
-    few, many = (labelled(load(name, folder)) for name in (SHORTER[profile], profile))
-    both = few[few.distiller == "full"].merge(many, on=["dataset", "noise", "label", "seed", "protocol"],
-                                              suffixes=("_few", "")).sort_values("label", kind="stable")
+    few, many = (as_stopped(name, folder) for name in (SHORTER[profile], profile))
+    both = few.merge(many, on=["dataset", "noise", "label", "rate", "seed", "protocol"], suffixes=("_few", ""))
+    both = both.sort_values("label", kind="stable").assign(gain=both.percent - both.percent_few)
     noisy = both[(both.noise == "sym") & (both.rate > 0)]
-    gains = [(f"{way_name(protocol)} {mean_change(own):+z.1f}", rates_text(own.label))
+    gains = [(f"{way_name(protocol)} {own.gain.mean():+z.1f}", rates_text(own.label))
              for protocol, own in noisy.groupby("protocol", sort=False)]
     if not gains:
         raise InputError(f"Profile {profile!r} has no training on all the data that {SHORTER[profile]!r} has, too.")
-    times = round(both.judge_steps.max() / both.judge_steps_few.max())
-    sentences = [f"Points gained with {times} times the updates: {clauses_text(gains)}{ONE_SEED}"]
+    times = round(both.steps.max() / both.steps_few.max())
+    only = ONE_SEED * (both.seed.nunique() == 1)
+    sentences = [f"Points gained with up to {times} times the updates: {clauses_text(gains)}{only}"]
     for label, own in both.groupby("label", sort=False):
-        ends = [f"{way_name(row['protocol'])} {100 * row[end + '_few']:.0f} to {100 * row[end]:.0f}"
-                for row in own.to_dict("records") for end in [end_of(row)]]
+        ends = [f"{way_name(row.protocol)} {row.percent_few:.0f} to {row.percent:.0f}" for row in own.itertuples()]
         sentences.append(f"{label}: {', '.join(ends)}")
     return sentences
-
-
-def end_of(row) -> str: # of records -> a field
-    "The accuracy of a training as a user would have it: stopped by noisy labels, where that is recorded."
-    return "noisy_val_mean" if pd.notna(row.get("noisy_val_mean")) else "mean"
-
-
-def mean_change(own: pd.DataFrame) -> float: # of one training, few and many updates, a row a noise -> points
-    "The mean over noises of what more updates change."
-    return np.mean([100 * (row[end] - row[end + "_few"]) for row in own.to_dict("records") for end in [end_of(row)]])
 
 # %% ../nbs/13m_beyond.ipynb #93e679f0
 def stored_result(notebook: str, place: str, folder="outputs") -> dict:

@@ -574,7 +574,8 @@ ALT_TEXTS = { # by figure: what it shows, for those who do not see it
 # %% ../nbs/13c_words.ipynb #6611b7e0
 CAPTIONS = { # what a reader has to know to read it
     "answer": "Thick: networks trained on ten distilled images a class. The other lines: networks trained on all the "
-              "noisy data, to the last epoch, stopped by held-out noisy labels, and with the distiller's recipe. Bars: "
+              "noisy data, to the last epoch, stopped by held-out noisy labels, and with the distiller's recipe, "
+              "for as few updates and, where computed, for many more. Bars: "
               "one standard deviation, across evaluation networks if there is one seed, else across seeds.",
     "figure_2": "A column is a noise rate with its own accuracy axis, logarithmic in the error. Thick lines are "
                 "distilled sets, thin lines with markers as many real images under the same recipe, horizontal lines "
