@@ -284,8 +284,8 @@ MEASUREMENTS = { # by notebook
     "longer": Measurement(
         "Are the recipes on all the data long enough?", "Trainings on all the noisy data with more updates "
         "than a set gets: recipes to the last epoch, the others stopped by held-out noisy labels. Where accuracy "
-        "falls, wrong labels are probably memorised; where it rises, the short training was too short.", ("cifar-long",),
-        "dd_lnl reproduce --profile cifar-long --cifar10 cifar10-jpeg", longer_answer),
+        "falls, wrong labels are probably memorised; where it rises, the short training was too short.",
+        ("cifar-long",), "dd_lnl reproduce --profile cifar-long --cifar10 cifar10-jpeg", longer_answer),
     "human": Measurement(
         "Are human labels like symmetric or like asymmetric noise?", "How far the wrong labels of a class agree: about "
         "0 for symmetric noise, 1 for asymmetric noise.", ("cifar-small",),
