@@ -54,10 +54,13 @@ MORE_UPDATES = {"cifar-small": "cifar-long"} # profile: the one with longer trai
 
 def longer_trainings(profile: str, folder="outputs") -> dict: # as `by_dataset`; {} where there are none
     "The records of trainings on all the data with many more updates, which go with those of a profile."
+    if profile not in MORE_UPDATES:
+        return {}
     try:
-        return by_dataset(load(MORE_UPDATES[profile], folder)) if profile in MORE_UPDATES else {}
+        records = load(MORE_UPDATES[profile], folder)
     except InputError: # not computed
         return {}
+    return by_dataset(records[records.distiller == "full"])
 
 
 def seeds_limit(frame: pd.DataFrame) -> str: # records of one data set

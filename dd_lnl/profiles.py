@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['SYM', 'ASYM', 'CIFAR10N', 'NOISES', 'SIZES', 'REAL', 'AT_LEARNED_STEP', 'COMPARED', 'RELABELLED', 'SUBSETS',
            'AGAINST_NOISE', 'PAPER', 'SMALL', 'LONGER', 'BRIEF', 'LONG', 'REDUCED_EXPERT', 'REDUCED', 'PART', 'UNDONE',
-           'STRUCTURED', 'SEVEN', 'OWN_SPLIT', 'AT_10', 'BEYOND', 'LONGER_TRAININGS', 'SCALES', 'PROFILES', 'AXES',
-           'REQUIRED', 'ON_COMMAND_LINE', 'SEARCH_ENDS', 'DISTILLATION_FLOPS', 'SHIPPED', 'LATENCY', 'FAST',
-           'BENCHMARKS', 'KIND', 'grid', 'robust_grid', 'lite', 'cifar_small', 'tails', 'undone', 'a_step_further',
-           'digits_seed', 'profile', 'without_repeats', 'are_different', 'has_size', 'resized', 'read_entries',
-           'described', 'forward_flops', 'training_flops', 'expert_flops', 'agreement_flops', 'relabelled_flops',
-           'datm_flops', 'dance_flops', 'rcig_flops', 'distillation_flops', 'judge_protocol', 'n_snapshots',
-           'reads_matrix', 'baseline_recipe', 'baseline_flops', 'judging_flops', 'judging_steps', 'benchmark_rates',
-           'measured', 'method_rate', 'cell_seconds', 'known_seconds', 'hours', 'disk_bytes', 'missing_cells', 'plan',
-           'part_costs']
+           'STRUCTURED', 'SEVEN', 'OWN_SPLIT', 'AT_10', 'BEYOND', 'LONGER_TRAININGS', 'MANY_UPDATES', 'SCALES',
+           'PROFILES', 'AXES', 'REQUIRED', 'ON_COMMAND_LINE', 'SEARCH_ENDS', 'DISTILLATION_FLOPS', 'SHIPPED', 'LATENCY',
+           'FAST', 'BENCHMARKS', 'KIND', 'grid', 'robust_grid', 'lite', 'cifar_small', 'tails', 'undone',
+           'a_step_further', 'digits_seed', 'profile', 'without_repeats', 'are_different', 'has_size', 'resized',
+           'read_entries', 'described', 'forward_flops', 'training_flops', 'expert_flops', 'agreement_flops',
+           'relabelled_flops', 'datm_flops', 'dance_flops', 'rcig_flops', 'distillation_flops', 'judge_protocol',
+           'n_snapshots', 'reads_matrix', 'baseline_recipe', 'baseline_flops', 'judging_flops', 'judging_steps',
+           'benchmark_rates', 'measured', 'method_rate', 'cell_seconds', 'known_seconds', 'hours', 'disk_bytes',
+           'missing_cells', 'plan', 'part_costs']
 
 # %% ../nbs/12d_profiles.ipynb #32c7be0e
 import tomllib
@@ -198,15 +198,17 @@ def a_step_further(noises: list, **part) -> list: # entries
 
 
 LONGER_TRAININGS = ["dance", "datm", "rcig", "ce", "gce", "elr"] # protocols
+MANY_UPDATES = PART | dict(n_eval=2, judge_steps=6000, seed=0)
 SCALES = {
     "cifar-wide": a_step_further([dict(noise="sym", tau=.4), dict(noise="worst", tau="none")], n_train=2000,
                                  judge_width=64),
     "cifar-whole": a_step_further([dict(noise="sym", tau=.4)], n_train=5000, judge_width=32),
-    "cifar-long": [dict(dataset="cifar10", distiller="full", protocol=protocols, **noise, seed=0,
-                        **PART | dict(n_eval=2, judge_steps=6000))
-                   for protocols, noise in ((LONGER_TRAININGS, dict(noise="sym", tau=[.4, .2, .6, .8, 0.])),
-                                            (LONGER_TRAININGS, dict(noise=["worst", "aggre"], tau="none")),
-                                            (["coteaching"], dict(noise="sym", tau=.4)))],
+    "cifar-long": [*(dict(dataset="cifar10", distiller="full", protocol=protocols, **noise, **MANY_UPDATES)
+                     for protocols, noise in ((LONGER_TRAININGS, dict(noise="sym", tau=[.4, .2, .6, .8, 0.])),
+                                              (LONGER_TRAININGS, dict(noise=["worst", "aggre"], tau="none")),
+                                              (["coteaching"], dict(noise="sym", tau=.4)))),
+                   *grid(["cifar10"], {(method, "cifar10"): [10] for method in AT_10}, AT_10,
+                         {"dance": [], "rcig": [], "datm": []}, [dict(noise="sym", tau=.4)], **MANY_UPDATES)],
 }
 
 # %% ../nbs/12d_profiles.ipynb #9da2d691
