@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['PLACES', 'TAIL_RIVALS', 'SHORTER', 'TRAINING', 'MEASUREMENTS', 'method_on', 'missed_answer', 'size_answer',
            'rate_answer', 'law_answer', 'tails_answer', 'unabsorb_answer', 'networks_text', 'efficiency_answer',
-           'human_answer', 'as_stopped', 'longer_answer', 'stored_result', 'experts_answer', 'percent_range',
-           'privacy_answer', 'Measurement', 'answers', 'measured_list', 'measured_rows', 'with_measurements']
+           'human_answer', 'as_stopped', 'training_name', 'longer_answer', 'stored_result', 'experts_answer',
+           'percent_range', 'privacy_answer', 'Measurement', 'answers', 'measured_list', 'measured_rows',
+           'with_measurements']
 
 # %% ../nbs/13m_beyond.ipynb #f8ae0486
 from collections.abc import Callable
@@ -16,13 +17,13 @@ import numpy as np
 import pandas as pd
 
 from . import law
-from .answer import CERTAINTY, MORE_UPDATES, SIZE, clauses_text, rates_text
+from .answer import CERTAINTY, MORE_UPDATES, SIZE, rates_text
 from .core import InputError, read_json
 from .efficiency import STOPPED, break_evens
 from .findings import over_all_seeds
 from .human import human_sentences
 from .privacy import FALSE_POSITIVES, way_label
-from .results import by_noise, labelled, load, output_folders, transitions
+from .results import by_noise, labelled, load, output_folders, robust_names, transitions
 from .tails import against_rivals, recalls
 from .unabsorbed import correction_name, corrections, goals
 from .verdicts import CLAIMS
@@ -187,6 +188,13 @@ def as_stopped(profile: str, folder) -> pd.DataFrame: # TRAINING, steps, percent
     return records[[*TRAINING, "steps", "percent"]]
 
 
+def training_name(row, robust: list) -> str: # a row of `as_stopped`; from `robust_names`
+    "What was trained, in words."
+    if row.distiller != "full":
+        return f"sets of {row.ipc} images by {name_of(row.protocol)}"
+    return way_name(row.protocol) if row.protocol in robust else f"{name_of(row.protocol)}'s recipe"
+
+
 def longer_answer(profile: str, folder="outputs") -> list:
     "What trainings on all the noisy data, and on sets, gain from more updates: under symmetric noise, then every one."
     if profile not in SHORTER:
@@ -194,17 +202,19 @@ def longer_answer(profile: str, folder="outputs") -> list:
     few, many = (as_stopped(name, folder) for name in (SHORTER[profile], profile))
     both = few.merge(many, on=TRAINING, suffixes=("_few", "")).sort_values(["label", "ipc"], kind="stable",
                                                                            na_position="first")
-    ways = [f"{row.ipc} distilled images a class, {name_of(row.protocol)}" if row.distiller != "full"
-            else way_name(row.protocol) for row in both.itertuples()]
-    both = both.assign(gain=both.percent - both.percent_few, way=ways)
+    robust = robust_names(both)
+    both = both.assign(gain=both.percent - both.percent_few,
+                       way=[training_name(row, robust) for row in both.itertuples()])
     noisy = both[(both.noise == "sym") & (both.rate > 0)]
-    gains = [(f"{way} {own.gain.mean():+z.1f}", rates_text(own.label))
-             for way, own in noisy.groupby("way", sort=False)]
-    if not gains:
+    by_rates = {}
+    for way, own in noisy.groupby("way", sort=False):
+        by_rates.setdefault(rates_text(own.label), []).append(f"{way} {own.gain.mean():+z.1f}")
+    if not by_rates:
         raise InputError(f"Profile {profile!r} has no training on all the data that {SHORTER[profile]!r} has, too.")
     times = round(both.steps.max() / both.steps_few.max())
     only = ONE_SEED * (both.seed.nunique() == 1)
-    sentences = [f"Points gained with up to {times} times the updates: {clauses_text(gains)}{only}"]
+    gains = "; ".join(f"{', '.join(ways)} ({rates})" for rates, ways in by_rates.items())
+    sentences = [f"Points gained with up to {times} times the updates: {gains}{only}"]
     for label, own in both.groupby("label", sort=False):
         ends = [f"{row.way} {row.percent_few:.0f} to {row.percent:.0f}" for row in own.itertuples()]
         sentences.append(f"{label}: {', '.join(ends)}")
