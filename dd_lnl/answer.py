@@ -111,7 +111,7 @@ def all_gaps(frame: pd.DataFrame, # records of one data set
     whole &= own.label.transform("size") == n_labels * n_seeds
     return cases[whole].sort_values("label", kind="stable", ignore_index=True)
 
-
+# %% ../nbs/13f_answer.ipynb #61f91410
 def mean_gaps(cases: pd.DataFrame) -> dict: # from `all_gaps` -> {baseline: {method: points}}
     "The mean gap of each method to each baseline."
     means = cases.groupby(["baseline", "distiller"], sort=False).gap.mean()
@@ -264,7 +264,7 @@ def rate_sentence(cases_of_each: dict) -> str: # {data set's name: from `all_gap
         return ""
     return f"By noise rate, sets minus usual training with equally few updates: {'; '.join(clauses)}."
 
-
+# %% ../nbs/13f_answer.ipynb #d3013f10
 BESIDE_PEOPLE = { # baselines under human labels: what they are
     ("last",): "usual training at its last epoch",
     ("recipe",): "all the data under their own recipe, with as few updates",
