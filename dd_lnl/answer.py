@@ -419,12 +419,13 @@ def iterations_of(frame: pd.DataFrame) -> list: # records of one data set -> of 
     return [f"{name_of(method)} with {spent:,} of {own:,} iterations" for method, (spent, own) in changed.items()]
 
 
-def answer_note(frames: dict) -> str: # {data set's name: its records}
+def answer_note(frames: dict, longer: dict = {}) -> str: # as for `answer_points`
     "A note on the numbers of the table: their unit, the meaning of ±, and the part of the data."
     clauses = []
     for name, frame in frames.items():
         recipes = [f"recipes on all the data with epochs {text}" for text in recipe_epochs(frame).values()]
-        parts = [f"{name}: {spread(points(frame))}", *scale_of(frame), *iterations_of(frame), *recipes]
+        more = [f"with many more updates {spread(points(longer[name]))}"] if name in longer else []
+        parts = [f"{name}: {spread(points(frame))}", *more, *scale_of(frame), *iterations_of(frame), *recipes]
         clauses.append(", ".join(parts))
     return f"Test accuracy in percent, rounded. {'; '.join(clauses)}."
 

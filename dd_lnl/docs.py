@@ -282,7 +282,7 @@ def findings_page(profiles: dict, # {name: (records, names of its notebooks)}
     for profile, (frame, _) in profiles.items():
         frames, longer = by_dataset(frame), longer_trainings(profile, folder)
         parts += [f"## {profile}", answer_text(frames, longer), answer_table(frames, longer).to_markdown(),
-                  f"*{answer_note(frames)}*"]
+                  f"*{answer_note(frames, longer)}*"]
         parts += points_in_full(profile, folder, frame)
         parts.append(f"All figures, every number and its run: [report of {profile}](outputs/{profile}/report.md).")
     return "\n\n".join([*parts, "All figures of all profiles are in the [gallery](gallery.md)."]) + "\n"
